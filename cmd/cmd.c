@@ -1,0 +1,114 @@
+/* cmd.c -- see cmd.h. */
+#include "cmd.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int fail(int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fputs("sprite: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return code;
+}
+
+int usage(const struct verb *v, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "sprite %s: ", v->name);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "; see `sprite %s --help`\n", v->name);
+	return X_USAGE;
+}
+
+int code_of(int err)
+{
+	switch (err < 0 ? -err : err) {
+	case 0:
+		return X_OK_DONE;
+	case ENOENT:
+	case ESRCH:
+		return X_NOT_FOUND;
+	case EPERM:
+	case EACCES:
+		return X_PERMISSION;
+	case ECONNREFUSED:
+	case EHOSTUNREACH:
+	case EHOSTDOWN:
+	case ENETUNREACH:
+	case ETIMEDOUT:
+	case EPIPE:
+	case ECONNRESET:
+		return X_UNREACHABLE;
+	case EOPNOTSUPP:
+	case EBUSY:
+	case EAGAIN:
+		return X_REFUSED;
+	default:
+		return X_FAILED;
+	}
+}
+
+int next_option(const struct verb *v, int argc, char **argv, const char *shorts,
+		const struct option *longs, int *ret_code)
+{
+	int c;
+
+	opterr = 0;
+	c = getopt_long(argc, argv, shorts, longs, NULL);
+	if (c == 'h') {
+		fputs(v->help, stdout);
+		*ret_code = X_OK_DONE;
+		return OPT_DONE;
+	}
+	if (c == ':') {
+		*ret_code = usage(v, "'%s' needs a value", argv[optind - 1]);
+		return OPT_DONE;
+	}
+	if (c == '?') {
+		*ret_code = usage(v, "'%s' is not an option here",
+				  argv[optind - 1]);
+		return OPT_DONE;
+	}
+	return c;
+}
+
+bool parse_number(const char *s, unsigned long min, unsigned long max,
+		  unsigned long *ret)
+{
+	unsigned long n;
+	char *end;
+
+	if (*s < '0' || *s > '9')
+		return false;
+	errno = 0;
+	n = strtoul(s, &end, 10);
+	if (errno || *end || n < min || n > max)
+		return false;
+	*ret = n;
+	return true;
+}
+
+int json_print(struct buf *b, const struct json *j)
+{
+	int r = X_OK_DONE;
+
+	if (j->failed)
+		r = fail(X_FAILED, "out of memory while writing JSON");
+	else if (fwrite(buf_data(b), 1, buf_len(b), stdout) != buf_len(b) ||
+		 fputc('\n', stdout) == EOF || fflush(stdout))
+		r = fail(X_FAILED, "cannot write to standard output");
+	buf_free(b);
+	return r;
+}
