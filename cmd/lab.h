@@ -63,6 +63,8 @@ int net_open(pid_t pid);
 int net_bridge(int nl, const char *name);
 /* A cable: end name here, eth0 with address LAB_NET k in the namespace of pid. */
 int net_cable(int nl, const char *name, pid_t pid, unsigned k);
+/* Take a cable away, both ends; nothing if there is none. */
+int net_unplug(int nl, const char *name);
 int net_plug(int nl, const char *name, const char *bridge);
 /* Take the host's port out of the bridge's forwarding, or put it back. */
 int net_cut(int nl, const char *name, bool cut);

@@ -294,6 +294,7 @@ static void child_main(const struct boot_child *b)
 	char *const argv[] = { (char *)LAB_INIT_NAME, (char *)b->lab->name,
 			       (char *)b->name, (char *)b->lab->dir, NULL };
 	char *const envp[] = { NULL };
+	char program[PATH_MAX + 32];
 	cpu_set_t one;
 	int r = cgroups_join(&b->lab->cg, b->cgroup, 0);
 	int null;
@@ -325,8 +326,11 @@ static void child_main(const struct boot_child *b)
 	if (dup3(b->report, 3, O_CLOEXEC) < 0 && errno != EINVAL)
 		give_up(b, "report");
 	close_range(4, UINT_MAX, 0);
-	execve(b->self, argv, envp);
-	dprintf(3, "%s: %s", b->self, strerror(errno));
+	/* Inside a host the way to our file may be hidden by its /run. */
+	snprintf(program, sizeof(program), "%s%s", b->boot ? LAB_BIN : "",
+		 b->boot ? strrchr(b->self, '/') : b->self);
+	execve(program, argv, envp);
+	dprintf(3, "%s: %s", program, strerror(errno));
 	_exit(1);
 }
 
@@ -416,7 +420,7 @@ int lab_boot_switch(struct lab *l, char *err, size_t errcap)
 static int write_hosts(const struct lab *l, const struct boot *b,
 		       const char *folder)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX + 16];
 	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/hosts", folder);
@@ -479,14 +483,10 @@ static int connect_host(const struct lab *l, unsigned k, const char *name,
 	at_host = net_open(pid);
 	if (at_switch < 0 || at_host < 0)
 		return at_switch < 0 ? at_switch : at_host;
-	/*
-	 * The cable of an earlier life goes away with its namespace, a moment
-	 * after the host's end.  Another 10 s would mean that it never does.
-	 */
-	for (int tries = 0; net_is_cut(at_switch, name) >= 0 && tries < 1000;
-	     tries++)
-		usleep(10000);
-	r = net_cable(at_switch, name, pid, k);
+	/* The cable of an earlier life may outlast it by a moment. */
+	r = net_unplug(at_switch, name);
+	if (!r)
+		r = net_cable(at_switch, name, pid, k);
 	if (!r)
 		r = net_plug(at_switch, name, "lab");
 	return r ? r : net_address(at_host, k);
@@ -499,16 +499,17 @@ int lab_boot(struct lab *l, const struct boot *b, char *err, size_t errcap)
 	pid_t pid;
 	int r;
 
-	if (lab_init(l, b->k))
-		return 0;
-	snprintf(name, sizeof(name), "h%u", b->k);
-	lab_cgroup(l, (int)b->k, cgroup);
+	/* Also for a host that is up: its table of hosts may have to grow. */
 	r = make_folders(l, b);
 	if (r) {
 		snprintf(err, errcap, "cannot make folders in %s: %s", l->dir,
 			 strerror(-r));
 		return r;
 	}
+	if (lab_init(l, b->k))
+		return 0;
+	snprintf(name, sizeof(name), "h%u", b->k);
+	lab_cgroup(l, (int)b->k, cgroup);
 	r = launch(&c, HOST_NAMESPACES, &pid, err, errcap);
 	if (r)
 		return r;

@@ -28,6 +28,12 @@
 #include "lab.h"
 
 #define PREFIX_BITS 24
+#define HEAD sizeof(struct nlattr)
+
+static size_t align4(size_t n)
+{
+	return (n + 3) & ~(size_t)3;
+}
 
 /* One request under construction. */
 struct req {
@@ -39,12 +45,12 @@ struct req {
 
 static void *req_tail(struct req *q, size_t n)
 {
-	size_t at = NLMSG_ALIGN(q->h.nlmsg_len);
+	size_t at = align4(q->h.nlmsg_len);
 
-	if (at + NLA_ALIGN(n) > sizeof(q->room))
+	if (at + align4(n) > sizeof(q->room))
 		return NULL;
 	q->h.nlmsg_len = (uint32_t)(at + n);
-	return memset(q->room + at, 0, NLA_ALIGN(n));
+	return memset(q->room + at, 0, align4(n));
 }
 
 static void req_init(struct req *q, uint16_t type, uint16_t flags)
@@ -71,14 +77,14 @@ static void req_link(struct req *q, uint16_t type, uint16_t flags, uint8_t famil
 /* All our requests are far below the room; the sizes here are constants. */
 static void put(struct req *q, uint16_t type, const void *p, size_t n)
 {
-	struct nlattr *a = req_tail(q, NLA_HDRLEN + n);
+	struct nlattr *a = req_tail(q, HEAD + n);
 
 	if (!a)
 		return;
 	a->nla_type = type;
-	a->nla_len = (uint16_t)(NLA_HDRLEN + n);
+	a->nla_len = (uint16_t)(HEAD + n);
 	if (n)
-		memcpy((uint8_t *)a + NLA_HDRLEN, p, n);
+		memcpy((uint8_t *)a + HEAD, p, n);
 }
 
 static void put_str(struct req *q, uint16_t type, const char *s)
@@ -93,7 +99,7 @@ static void put_u32(struct req *q, uint16_t type, uint32_t v)
 
 static size_t nest(struct req *q, uint16_t type)
 {
-	size_t at = NLMSG_ALIGN(q->h.nlmsg_len);
+	size_t at = align4(q->h.nlmsg_len);
 
 	put(q, type, NULL, 0);
 	return at;
@@ -198,11 +204,11 @@ static const struct nlattr *find(const void *p, size_t n, uint16_t type)
 {
 	const uint8_t *at = p;
 
-	while (n >= NLA_HDRLEN) {
+	while (n >= HEAD) {
 		const struct nlattr *a = (const void *)at;
-		size_t len = NLA_ALIGN(a->nla_len);
+		size_t len = align4(a->nla_len);
 
-		if (a->nla_len < NLA_HDRLEN || a->nla_len > n)
+		if (a->nla_len < HEAD || a->nla_len > n)
 			return NULL;
 		if ((a->nla_type & NLA_TYPE_MASK) == type)
 			return a;
@@ -216,8 +222,8 @@ static const struct nlattr *find(const void *p, size_t n, uint16_t type)
 
 static const struct nlattr *find_in(const struct nlattr *a, uint16_t type)
 {
-	return a ? find((const uint8_t *)a + NLA_HDRLEN,
-			(size_t)a->nla_len - NLA_HDRLEN, type) :
+	return a ? find((const uint8_t *)a + HEAD,
+			a->nla_len - HEAD, type) :
 		   NULL;
 }
 
@@ -262,6 +268,19 @@ int net_cable(int nl, const char *name, pid_t pid, unsigned k)
 	return ask_plain(nl, &q);
 }
 
+int net_unplug(int nl, const char *name)
+{
+	int port = link_index(nl, name);
+	struct req q;
+	int r;
+
+	if (port < 0)
+		return port == -ENODEV ? 0 : port;
+	req_link(&q, RTM_DELLINK, 0, AF_UNSPEC, port, 0);
+	r = ask_plain(nl, &q);
+	return r == -ENODEV ? 0 : r;
+}
+
 int net_plug(int nl, const char *name, const char *bridge)
 {
 	int port = link_index(nl, name);
@@ -304,9 +323,9 @@ int net_is_cut(int nl, const char *name)
 		return -EPROTO;
 	a = find(l.room + head, l.len - head, IFLA_LINKINFO);
 	a = find_in(find_in(a, IFLA_INFO_SLAVE_DATA), IFLA_BRPORT_STATE);
-	if (!a || a->nla_len != NLA_HDRLEN + 1)
+	if (!a || a->nla_len != HEAD + 1)
 		return -ENODATA;
-	return *((const uint8_t *)a + NLA_HDRLEN) != BR_STATE_FORWARDING;
+	return *((const uint8_t *)a + HEAD) != BR_STATE_FORWARDING;
 }
 
 static int set_up(int nl, const char *name)
