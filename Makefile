@@ -69,9 +69,14 @@ compile = $(CC) $(CPPFLAGS) $(addprefix -I,$(sees_$(folder))) \
 all:
 .DELETE_ON_ERROR:
 
+# make V=1 shows the commands.
+Q      := $(if $(V),,@)
+say     = $(if $(V),,@echo "  $1	$@")
+
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(compile) -MMD -MP -c $< -o $@
+	$(call say,CC)
+	$(Q)$(compile) -MMD -MP -c $< -o $@
 
 # ---- libraries ------------------------------------------------------------
 base   := $(call objs,lib) $(call objs,net)
@@ -85,7 +90,7 @@ $(B)/libengine.a: $(engine)
 	@$(AR) rcs $@ $^
 
 # The public library: pseudo-devices, host requests, migration.
-$(B)/libsprite.a: $(base) $(B)/pdev/client.o
+$(B)/libsprite.a: $(base) $(patsubst %.c,$(B)/%.o,$(wildcard pdev/client.c))
 	@rm -f $@
 	@$(AR) rcs $@ $(wildcard $^)
 
@@ -96,7 +101,8 @@ define program
 programs += $(B)/bin/$1
 $(B)/bin/$1: $(B)/$2/main.o $(call objs,$2) $3 $(B)/libbase.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(MODE_$$(MODE)) -pthread $$(LDFLAGS) $$^ $(libs_$2) $$(LDLIBS) -o $$@
+	$$(call say,LD)
+	$$(Q)$$(CC) $$(MODE_$$(MODE)) -pthread $$(LDFLAGS) $$^ $(libs_$2) $$(LDLIBS) -o $$@
 endef
 has = $(wildcard $1/main.c)
 ifneq ($(call has,nameserver),)
@@ -125,10 +131,12 @@ stub_src := $(wildcard stub/*.c stub/*.S)
 stub_obj := $(patsubst %,$(B)/%.o,$(stub_src))
 $(B)/stub/%.o: stub/%
 	@mkdir -p $(@D)
-	$(CC) -D_GNU_SOURCE -Istub -Iengine $(STUB_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) -D_GNU_SOURCE -Istub -Iengine $(STUB_CFLAGS) -MMD -MP -c $< -o $@
 $(B)/bin/sprite-stub: $(stub_obj) $(wildcard stub/*.ld)
 	@mkdir -p $(@D)
-	$(CC) $(STUB_LDFLAGS) $(stub_obj) $(patsubst %,-Wl$(comma)-T$(comma)%,$(wildcard stub/*.ld)) -o $@
+	$(call say,LD)
+	$(Q)$(CC) $(STUB_LDFLAGS) $(stub_obj) $(patsubst %,-Wl$(comma)-T$(comma)%,$(wildcard stub/*.ld)) -o $@
 comma := ,
 ifneq ($(stub_src),)
 programs += $(B)/bin/sprite-stub
@@ -136,10 +144,11 @@ endif
 
 # sprite-sh is the shell that `sprite make` gives to make: small and static,
 # because it is started once per recipe line.
-$(B)/bin/sprite-sh: $(wildcard cmd/sh/*.c) $(B)/libbase.a
+$(B)/bin/sprite-sh: $(wildcard cmd/sh/*.c) cmd/make_line.c $(B)/libbase.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Inet -Ilib -Iinclude $(CFLAGS) -Wpedantic -Wconversion \
-		$(MODE_$(MODE)) $(LDFLAGS) $(filter %.c %.a,$^) $(LDLIBS) -o $@
+	$(CC) $(CPPFLAGS) -Icmd -Inet -Ilib -Iinclude $(CFLAGS) -Wpedantic -Wconversion \
+		$(MODE_$(MODE)) $(if $(filter asan cov,$(MODE)),,-static) $(LDFLAGS) \
+		$(filter %.c %.a,$^) $(LDLIBS) -o $@
 ifneq ($(wildcard cmd/sh/*.c),)
 programs += $(B)/bin/sprite-sh
 endif
@@ -156,7 +165,7 @@ unit += check-$1
 .PHONY: check-$1
 check-$1: $(B)/tests/$1.run $(B)/bin/sprite-stub test-programs
 	@rm -f $$<.report.*
-	ASAN_OPTIONS=log_path=$$<.report SPRITE_BIN=$(abspath $(B))/bin \
+	@ASAN_OPTIONS=log_path=$$<.report SPRITE_BIN=$(abspath $(B))/bin \
 		SPRITE_TEST_PROGRAMS=$(abspath $(B))/tests/programs $$< --jobs 2
 	@! cat $$<.report.* 2>/dev/null
 $(B)/tests/$1.run: $(call objs,tests/$1) $(call objs,tests/support) \
@@ -164,7 +173,8 @@ $(B)/tests/$1.run: $(call objs,tests/$1) $(call objs,tests/support) \
 		   $(if $(filter fs,$1),$(call objs,pdev)) \
 		   $(B)/libengine.a $(B)/libbase.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(MODE_$$(MODE)) -pthread $$(LDFLAGS) $(wrap) $$^ $(libs_$1) \
+	$$(call say,LD)
+	$$(Q)$$(CC) $$(MODE_$$(MODE)) -pthread $$(LDFLAGS) $(wrap) $$^ $(libs_$1) \
 		$$(LDLIBS) -lcriterion -o $$@
 endef
 suites := $(filter-out support fuzz e2e programs,$(patsubst tests/%/,%,$(sort $(dir $(wildcard tests/*/*.c)))))
@@ -174,7 +184,8 @@ $(foreach s,$(suites),$(eval $(call suite,$s)))
 guests := $(patsubst tests/programs/%.c,$(B)/tests/programs/%,$(wildcard tests/programs/*.c))
 $(B)/tests/programs/%: tests/programs/%.c
 	@mkdir -p $(@D)
-	$(CC) -D_GNU_SOURCE -std=gnu17 -O2 -g -Wall -Wextra -pthread $< -o $@ -lm
+	$(call say,CC)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu17 -O2 -g -Wall -Wextra -pthread $< -o $@ -lm
 .PHONY: test-programs
 test-programs: $(guests)
 
@@ -185,7 +196,8 @@ fuzz_lib := $(wildcard lib/*.c net/*.c engine/*.c pdev/*.c)
 FB := build/fuzz
 $(FB)/%.o: %.c
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) $(addprefix -I,lib net engine include pdev fs $(dir $<)) -std=c17 -g -O1 \
+	$(call say,FZ)
+	$(Q)clang $(CPPFLAGS) $(addprefix -I,lib net engine include pdev fs $(dir $<)) -std=c17 -g -O1 \
 		$(cflags_fs) -pthread -fsanitize=fuzzer-no-link,address,undefined \
 		-fno-sanitize-recover=undefined -MMD -MP -c $< -o $@
 $(FB)/lib.a: $(patsubst %.c,$(FB)/%.o,$(fuzz_lib))
@@ -236,7 +248,8 @@ lint:
 benches := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
 $(B)/bench/%: $(B)/bench/%.o $(B)/libengine.a $(B)/libbase.a
 	@mkdir -p $(@D)
-	$(CC) $(MODE_$(MODE)) -pthread $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(call say,LD)
+	$(Q)$(CC) $(MODE_$(MODE)) -pthread $(LDFLAGS) $^ $(LDLIBS) -o $@
 bench: deps
 	@$(MAKE) --no-print-directory MODE=fast all test-programs bench-programs
 	@bench/run build/fast

@@ -24,12 +24,20 @@ struct client_reply {
 
 /* path: of the daemon's socket.  -ENOENT/-ECONNREFUSED: it does not run. */
 int client_open(const char *path, unsigned timeout_ms, struct client **ret);
+/*
+ * As a stranger with a token (token.h): a sealed session with named, good for
+ * named_join only.  -EKEYREJECTED: the token is not (any more) good there.
+ */
+struct token;
+int client_open_join(const struct token *t, unsigned timeout_ms,
+		     struct client **ret);
 void client_close(struct client *c);
 int client_fd(const struct client *c);
 /*
  * Call and wait.  0 when an answer came (see ret->status), -ETIMEDOUT, -EPIPE
  * (the daemon died).  Release with client_reply_free.  timeout_ms 0: the one
- * of client_open; UINT_MAX: for ever (a caller that a user can interrupt).
+ * of client_open; UINT_MAX: for ever, but -EINTR when a signal was handled.
+ * After -ETIMEDOUT or -EINTR the client is usable; the late answer is dropped.
  */
 int client_call(struct client *c, const struct rpc_out *o, unsigned timeout_ms,
 		struct client_reply *ret);

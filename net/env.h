@@ -14,6 +14,7 @@ struct timer {
 	void (*fire)(struct timer *t); /* runs on the loop, once per arming */
 	void *data;		       /* the owner's */
 	void *impl;		       /* the environment's; NULL when not armed */
+	uint64_t room[8];	       /* the environment's, so that arming cannot fail */
 };
 
 struct env_ops {

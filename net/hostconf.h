@@ -5,6 +5,7 @@
  * by all) and state/host.key (32 bytes, root only).  Written by init and join.
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "rpc.h"
@@ -43,6 +44,8 @@ struct hostconf {
 	char export_policy[8];
 };
 
+/* Defaults everywhere; for init and join, which then fill in who and where. */
+void hostconf_init(struct hostconf *ret);
 /* Defaults everywhere; then host.conf.  -ENOENT: not initialised. */
 int hostconf_load(struct hostconf *ret, char *err, size_t errcap);
 int hostconf_save(const struct hostconf *c);

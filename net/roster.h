@@ -36,6 +36,7 @@ struct roster;
 struct roster *roster_new(const struct hostconf *c,
 			  void (*changed)(void *arg), void *arg);
 int roster_start(struct roster *t, struct rpc *r);
+/* Just before or just after rpc_free: the loop must not run in between. */
 void roster_free(struct roster *t);
 int roster_key(void *roster, uint32_t host, uint8_t ret_key[32]); /* an rpc_key_fn */
 

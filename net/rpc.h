@@ -82,9 +82,10 @@ struct rpc_handler {
 	void (*on_request)(void *arg, struct rpc_req *req, const struct rpc_msg *m);
 	/* A one-way message. */
 	void (*on_note)(void *arg, struct rpc_conn *c, const struct rpc_msg *m);
-	/* After the handshake; may set rpc_conn_set_data. */
+	/* An accepted connection, after the handshake; may set rpc_conn_set_data.
+	 * (A connection that a peer made is told to the peer's hooks instead.) */
 	void (*on_open)(void *arg, struct rpc_conn *c);
-	/* The connection is gone; its data is the owner's to free now. */
+	/* An accepted connection is gone; its data is the owner's to free now. */
 	void (*on_close)(void *arg, struct rpc_conn *c);
 	void *arg;
 };
@@ -124,8 +125,11 @@ struct chan;
 typedef void rpc_chan_fn(void *arg, uint32_t host, uint64_t token, struct chan *ch);
 void rpc_accept_chan(struct rpc *r, rpc_chan_fn *fn, void *arg);
 
+/* A host was removed from the roster: close every connection with it. */
+void rpc_drop_host(struct rpc *r, uint32_t host);
+
 /* ---- connections ---- */
-uint32_t rpc_conn_host(const struct rpc_conn *c);	/* 0: unix or joiner */
+uint32_t rpc_conn_host(const struct rpc_conn *c);	/* own id for our daemons on unix; 0: tool or joiner */
 enum rpc_service rpc_conn_service(const struct rpc_conn *c);
 uint32_t rpc_conn_roles(const struct rpc_conn *c);
 uint64_t rpc_conn_epoch(const struct rpc_conn *c);	/* the other side's */
@@ -157,7 +161,9 @@ struct rpc_out {
 	size_t len;
 	const void *payload; /* copied, unless free_payload is set: */
 	size_t payload_len;
-	void (*free_payload)(void *arg); /* then borrowed until this is called */
+	/* Then borrowed until this is called.  Functions that return an error
+	 * leave it to the caller; rpc_reply always sees to it. */
+	void (*free_payload)(void *arg);
 	void *free_arg;
 	const int *fds; /* unix only; duplicated */
 	size_t nfds;
@@ -178,6 +184,13 @@ void rpc_peer_keep(struct rpc_peer *p, bool on);
 bool rpc_peer_up(const struct rpc_peer *p);
 struct rpc_conn *rpc_peer_conn(const struct rpc_peer *p); /* NULL when down */
 uint32_t rpc_peer_host(const struct rpc_peer *p);
+enum rpc_service rpc_peer_service(const struct rpc_peer *p);
+/* The peer whose connection c is, or NULL for an accepted one. */
+struct rpc_peer *rpc_conn_peer(const struct rpc_conn *c);
+/* Something suggests that it is gone: probe now, give up after 2 s of silence. */
+void rpc_peer_probe(struct rpc_peer *p);
+/* Why the last attempt to connect failed: a sentence, "" if none did. */
+const char *rpc_peer_trouble(const struct rpc_peer *p);
 
 struct rpc_peer_hooks {
 	/* Up (again); restarted: the server's epoch is not the one of last time. */
@@ -191,6 +204,9 @@ struct rpc_peer_hooks {
 	 * sent, flagged as replayed.
 	 */
 	bool hold;
+	/* A one-way message from it: true if dealt with, else (or if NULL) it
+	 * goes to the on_note of rpc_new. */
+	bool (*on_note)(void *arg, struct rpc_peer *p, const struct rpc_msg *m);
 	void *arg;
 };
 void rpc_peer_set_hooks(struct rpc_peer *p, const struct rpc_peer_hooks *h);
@@ -219,6 +235,8 @@ uint32_t rpc_req_host(const struct rpc_req *q);		/* of the sender, also after it
 void rpc_reply(struct rpc_req *q, int status, const struct rpc_out *o /* may be NULL */);
 /* Just a status, with a sentence for the user (may be NULL). */
 void rpc_reply_err(struct rpc_req *q, int status, const char *sentence);
+/* Not executed and not now: the caller's rpc sends it again after a pause. */
+void rpc_reply_busy(struct rpc_req *q);
 /* The sentence of a negative answer, or strerror's. */
 const char *rpc_sentence(int status, const struct rpc_msg *m);
 
