@@ -42,6 +42,8 @@ int code_of(int err)
 		return X_NOT_FOUND;
 	case EPERM:
 	case EACCES:
+	case EKEYREJECTED:
+	case EKEYEXPIRED:
 		return X_PERMISSION;
 	case ECONNREFUSED:
 	case EHOSTUNREACH:

@@ -61,6 +61,7 @@ bool parse_number(const char *s, unsigned long min, unsigned long max,
 /* Print what j was written into, a newline, and release it. */
 int json_print(struct buf *b, const struct json *j);
 
-extern const struct verb verb_lab, verb_up, verb_down, verb_status;
+extern const struct verb verb_init, verb_join, verb_token, verb_up, verb_down, verb_status,
+	verb_make, verb_lab;
 
 #endif

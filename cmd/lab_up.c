@@ -83,7 +83,8 @@ static bool has_conf(const struct lab *l, unsigned k)
 
 static int enter_cell(const struct lab *l, unsigned k, const char *token)
 {
-	char name[16], addr[32];
+	char name[16], addr[32], *said = NULL;
+	int code;
 	char *init[] = { (char *)SPRITE, (char *)"init", (char *)"--cell",
 			 (char *)l->name, (char *)"--name", name,
 			 (char *)"--addr", addr, (char *)"--console",
@@ -94,7 +95,9 @@ static int enter_cell(const struct lab *l, unsigned k, const char *token)
 
 	snprintf(name, sizeof(name), "h%u", k);
 	snprintf(addr, sizeof(addr), LAB_NET "%u", k);
-	return lab_call(l, k, token ? join : init, NULL);
+	code = lab_call(l, k, token ? join : init, &said);
+	free(said); /* what to do next: we do it */
+	return code;
 }
 
 /* A one-time token for one more host, or NULL; reports. */

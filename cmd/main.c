@@ -15,7 +15,8 @@
 #endif
 
 static const struct verb *const verbs[] = {
-	&verb_up, &verb_down, &verb_status, &verb_lab,
+	&verb_init, &verb_token, &verb_join,
+	&verb_up, &verb_down, &verb_status, &verb_make, &verb_lab,
 };
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
 

@@ -1,0 +1,21 @@
+#ifndef CMD_SH_AWAY_H
+#define CMD_SH_AWAY_H
+/*
+ * away.h -- run one recipe on another host.
+ *
+ * A child turns into the home stub of the recipe, as `sprite run` would; the
+ * caller stays, to be able to run the recipe again at home if its host is
+ * lost.  A recipe only writes what the rerun writes again.
+ */
+#include <stdbool.h>
+
+/*
+ * argv[0] is the program's path.  True: it ran, *ret_status is its wait status.
+ * False: it did not run, or its host was lost, or its owner took the host back
+ * and it could not be moved.
+ */
+bool away_run(const char *host, char **argv, int *ret_status);
+/* End with a child's wait status. */
+_Noreturn void away_end_like(int status);
+
+#endif
