@@ -48,7 +48,7 @@ sees_pdev       := pdev include net lib
 sees_fs         := fs pdev include net lib
 sees_migd       := migd include engine net lib
 sees_cmd        := cmd include net lib
-sees_bench      := bench include engine net lib
+sees_bench      := bench include engine hostdb net lib
 sees_tests       = include net lib engine tests/support $(word 2,$(subst /, ,$*)) pdev
 
 pc           = $(shell pkg-config --$1 $2 2>/dev/null)
@@ -56,6 +56,7 @@ cflags_fs   := $(call pc,cflags,fuse3) -DFUSE_USE_VERSION=314
 cflags_pdev := $(cflags_fs)
 cflags_tests := $(cflags_fs)
 libs_fs     := $(call pc,libs,fuse3)
+libs_pdev   := $(libs_fs)
 libs_hostdb := $(call pc,libs,sqlite3)
 libs_nameserver := $(libs_hostdb)
 LDLIBS      += $(call pc,libs,libsodium) -lev -lm
@@ -90,7 +91,8 @@ $(B)/libengine.a: $(engine)
 	@$(AR) rcs $@ $^
 
 # The public library: pseudo-devices, host requests, migration.
-$(B)/libsprite.a: $(base) $(patsubst %.c,$(B)/%.o,$(wildcard pdev/client.c))
+pdev_lib := $(patsubst %.c,$(B)/%.o,$(wildcard pdev/client*.c))
+$(B)/libsprite.a: $(base) $(pdev_lib)
 	@rm -f $@
 	@$(AR) rcs $@ $(wildcard $^)
 
@@ -115,7 +117,7 @@ ifneq ($(call has,fs),)
 $(eval $(call program,sprite-fsd,fs,$(call objs,pdev)))
 endif
 ifneq ($(call has,migd),)
-$(eval $(call program,sprite-migd,migd,$(B)/libengine.a $(B)/pdev/client.o))
+$(eval $(call program,sprite-migd,migd,$(B)/libengine.a $(pdev_lib)))
 endif
 ifneq ($(call has,cmd),)
 $(eval $(call program,sprite,cmd))
@@ -144,7 +146,7 @@ endif
 
 # sprite-sh is the shell that `sprite make` gives to make: small and static,
 # because it is started once per recipe line.
-$(B)/bin/sprite-sh: $(wildcard cmd/sh/*.c) cmd/make_line.c $(B)/libbase.a
+$(B)/bin/sprite-sh: $(wildcard cmd/sh/*.c) cmd/make_line.c cmd/run_state.c $(B)/libbase.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Icmd -Inet -Ilib -Iinclude $(CFLAGS) -Wpedantic -Wconversion \
 		$(MODE_$(MODE)) $(if $(filter asan cov,$(MODE)),,-static) $(LDFLAGS) \
@@ -186,6 +188,12 @@ $(B)/tests/programs/%: tests/programs/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) -D_GNU_SOURCE -std=gnu17 -O2 -g -Wall -Wextra -pthread $< -o $@ -lm
+# Programs that use the public library, as a user's would.
+$(B)/tests/programs/pdev_%: tests/programs/pdev_%.c $(B)/libsprite.a
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu17 -O2 -g -Wall -Wextra -Iinclude $(MODE_$(MODE)) -pthread $< \
+		$(B)/libsprite.a $(LDLIBS) -o $@
 .PHONY: test-programs
 test-programs: $(guests)
 
@@ -250,6 +258,9 @@ $(B)/bench/%: $(B)/bench/%.o $(B)/libengine.a $(B)/libbase.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(MODE_$(MODE)) -pthread $(LDFLAGS) $^ $(LDLIBS) -o $@
+# The host database's policy and store are measured without the wire.
+$(B)/bench/hostdb: $(call objs,hostdb)
+$(B)/bench/hostdb: LDLIBS := $(B)/libbase.a $(libs_hostdb) $(LDLIBS)
 bench: deps
 	@$(MAKE) --no-print-directory MODE=fast all test-programs bench-programs
 	@bench/run build/fast

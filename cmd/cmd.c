@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 int fail(int code, const char *fmt, ...)
 {
@@ -69,7 +70,7 @@ int next_option(const struct verb *v, int argc, char **argv, const char *shorts,
 
 	opterr = 0;
 	c = getopt_long(argc, argv, shorts, longs, NULL);
-	if (c == 'h') {
+	if (c == OPT_HELP || (c == 'h' && !strstr(shorts, "h:"))) {
 		fputs(v->help, stdout);
 		*ret_code = X_OK_DONE;
 		return OPT_DONE;

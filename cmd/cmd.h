@@ -51,6 +51,7 @@ int code_of(int err);
  */
 struct option;
 #define OPT_DONE 1000
+#define OPT_HELP 1001 /* val of --help where -h means something else */
 int next_option(const struct verb *v, int argc, char **argv, const char *shorts,
 		const struct option *longs, int *ret_code);
 
@@ -61,7 +62,8 @@ bool parse_number(const char *s, unsigned long min, unsigned long max,
 /* Print what j was written into, a newline, and release it. */
 int json_print(struct buf *b, const struct json *j);
 
-extern const struct verb verb_init, verb_join, verb_token, verb_up, verb_down, verb_status,
-	verb_make, verb_lab;
+extern const struct verb verb_init, verb_join, verb_token, verb_remove, verb_up, verb_down,
+	verb_status, verb_run, verb_make, verb_ps, verb_hosts, verb_migrate,
+	verb_evict, verb_kill, verb_explain, verb_moves, verb_lab;
 
 #endif

@@ -4,7 +4,6 @@
  * Init only writes who this host is; the daemons make the rest when they
  * first start.  It refuses to touch a host that is in a cell already.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -19,7 +18,6 @@
 #include "member.h"
 #include "named_msg.h"
 #include "prog.h"
-#include "wire.h"
 
 #define PID_BLOCK 16384
 #define PID_MAX_LIMIT 4194304

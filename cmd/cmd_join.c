@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <getopt.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,7 +15,6 @@
 #include "hostconf.h"
 #include "member.h"
 #include "named_msg.h"
-#include "prog.h"
 #include "token.h"
 
 #define JOIN_MS 20000

@@ -69,6 +69,34 @@ void make_unwatch(struct make *m, struct watch *w)
 static const int caught[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGCHLD,
 			      SIGWINCH };
 
+/*
+ * A signal to the whole group has reached make as well, and a second one of
+ * its kind would kill it while it cleans up.  It has had it if it is pending
+ * there, or if make's handler, which make takes off when it runs, is gone.
+ */
+static bool make_has_had(pid_t pid, int sig)
+{
+	static const char *const fields[] = { "\nSigPnd:", "\nShdPnd:",
+					      "\nSigCgt:" };
+	struct buf b = { 0 };
+	char path[64];
+	bool had = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (fd_read_file(path, 65536, &b) == 0) {
+		for (int i = 0; i < 3; i++) {
+			const char *at = strstr((char *)buf_data(&b), fields[i]);
+			unsigned long long set = at ?
+				strtoull(at + strlen(fields[i]), NULL, 16) : 0;
+
+			/* Caught is as it should be; pending is not. */
+			had |= ((set >> (sig - 1)) & 1) == (i < 2);
+		}
+	}
+	buf_free(&b);
+	return had;
+}
+
 static void on_signals(struct watch *w)
 {
 	struct make *m = container_of(w, struct make, signals);
@@ -88,7 +116,7 @@ static void on_signals(struct watch *w)
 		}
 		m->interrupted = true;
 		/* The terminal's keys have reached make, too. */
-		if (si.ssi_code <= 0)
+		if (si.ssi_code <= 0 && !make_has_had(m->child, sig))
 			kill(m->child, sig);
 	}
 }
@@ -205,9 +233,11 @@ static void loop(struct make *m)
 
 			w->ready(w);
 		}
-		if (n <= 0)
+		if (n <= 0) {
 			m->tokens_lost += tokens_check(&m->tokens, make_alive(m),
 						       make_now_ms());
+			make_hosts_tick(m);
+		}
 		show_update(m);
 	}
 }

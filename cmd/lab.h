@@ -13,6 +13,7 @@
  * themselves and return an exit code.
  */
 #include <limits.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -109,7 +110,8 @@ int lab_init_main(void);
 
 struct enter {
 	int ns[5];
-	pid_t init; /* of the host */
+	pid_t init; /* of the host, as seen from here */
+	cpu_set_t cpus; /* those it may use */
 	char cgroup[64];
 	const struct lab *lab;
 };

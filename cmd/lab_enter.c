@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -74,6 +73,8 @@ int enter_open(struct enter *e, const struct lab *l, unsigned k, bool world)
 	if (!e->init)
 		return -ESRCH;
 	lab_cgroup(l, (int)k, e->cgroup);
+	if (sched_getaffinity(e->init, sizeof(e->cpus), &e->cpus))
+		return -ESRCH;
 	snprintf(proc, sizeof(proc), "/proc/%d", (int)e->init);
 	if (world) {
 		r = world_proc(e->init, proc, sizeof(proc));
@@ -120,14 +121,12 @@ static int child_setup(const struct enter *e, const struct spawn *s)
 {
 	char here[PATH_MAX];
 	const char *cwd = s->cwd;
-	cpu_set_t cpus;
 	sigset_t none;
 	int r = cgroups_join(&e->lab->cg, e->cgroup, 0);
 
 	if (r)
 		return r;
-	if (sched_getaffinity(e->init, sizeof(cpus), &cpus) == 0)
-		(void)sched_setaffinity(0, sizeof(cpus), &cpus);
+	(void)sched_setaffinity(0, sizeof(e->cpus), &e->cpus);
 	if (!cwd)
 		cwd = getcwd(here, sizeof(here)) ? here : "/";
 	for (int i = 1; i < 5; i++) {

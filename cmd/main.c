@@ -15,8 +15,13 @@
 #endif
 
 static const struct verb *const verbs[] = {
-	&verb_init, &verb_token, &verb_join,
-	&verb_up, &verb_down, &verb_status, &verb_make, &verb_lab,
+	/* groups stand together */
+	&verb_init,    &verb_token,   &verb_join,   &verb_remove,
+	&verb_up,      &verb_down,    &verb_status,
+	&verb_run,     &verb_make,    &verb_ps,
+	&verb_hosts,   &verb_migrate, &verb_evict,
+	&verb_kill,    &verb_explain, &verb_moves,
+	&verb_lab,
 };
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
 

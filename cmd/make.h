@@ -37,6 +37,7 @@ struct show {
 	bool live; /* the last row of the terminal is ours */
 	unsigned rows, cols;
 	bool resized;
+	char last[512]; /* what it says now */
 };
 
 struct make {
@@ -79,7 +80,7 @@ struct job {
 	struct watch conn, process;
 	struct sched_job s;
 	enum { JOB_NEW, JOB_WAITS, JOB_RUNS, JOB_SMALL, JOB_KEPT } state;
-	uint64_t key, begun_ms;
+	uint64_t key, begun_ms, grant;
 	pid_t pid;
 	char label[MAKE_LABEL_MAX];
 };
@@ -104,7 +105,12 @@ bool make_is_shared(const char *path, const char *mount);
  * each told to m->sched.  Sets m->trouble if there can be none.
  */
 void make_hosts_ask(struct make *m, unsigned n);
+/* After migd was lost: see whether it is back. */
+void make_hosts_tick(struct make *m);
 void make_hosts_return(struct make *m);
+/* A grant for one recipe on that host, and its end. */
+uint64_t make_hosts_take(struct make *m, uint32_t host);
+void make_hosts_put(struct make *m, uint64_t grant);
 
 /* ---- make_show.c --------------------------------------------------------- */
 

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "make_line.h"
+
 /* Short options of make with a value that follows or stands apart. */
 #define WITH_VALUE "CfIoWE"
 /* With a value only if it is attached, and (l) a number that may stand apart. */
@@ -189,15 +191,6 @@ void make_args_free(struct make_args *a)
 	a->argv = NULL;
 }
 
-/* One word of an older MAKEFLAGS: ours replaces it? */
-static bool is_about_jobs(const char *w, size_t n)
-{
-	return (n >= 2 && !strncmp(w, "-j", 2)) ||
-	       (n >= 11 && !strncmp(w, "--jobserver", 11)) ||
-	       (n >= 6 && !strncmp(w, "--jobs", 6)) ||
-	       (n >= 6 && !strncmp(w, "SHELL=", 6));
-}
-
 /* A word as make writes it: blanks and backslashes are escaped. */
 static int add_escaped(struct buf *b, const char *s)
 {
@@ -234,7 +227,7 @@ int make_flags(const char *old, int r, int w, const char *shell,
 			break;
 		if (n == 2 && !strncmp(p, "--", 2))
 			behind = true;
-		else if (!is_about_jobs(p, n))
+		else if (!line_word_is_about_jobs(p, n))
 			rc = buf_addf(behind ? &vars : ret, " %s%.*s",
 				      first && !memchr(p, '=', n) ? "-" : "",
 				      (int)n, p);

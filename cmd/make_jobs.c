@@ -65,6 +65,10 @@ static void answer(struct job *j)
 		.nice = sched_hosts(&m->sched) > 1 ? HOME_NICE : 0,
 	};
 
+	if (a.host) {
+		j->grant = make_hosts_take(m, a.host);
+		a.grant = j->grant;
+	}
 	snprintf(a.name, sizeof(a.name), "%s", a.host ? h->name : "");
 	j->begun_ms = make_now_ms();
 	/* A failure means that it died: its process tells. */
@@ -90,6 +94,14 @@ void make_pump(struct make *m)
 		tokens_settle(&m->tokens);
 }
 
+static void give_back(struct job *j, uint64_t ms, bool lost)
+{
+	sched_end(&j->make->sched, &j->s, ms, lost);
+	if (j->grant)
+		make_hosts_put(j->make, j->grant);
+	j->grant = 0;
+}
+
 static void on_process_end(struct watch *w)
 {
 	struct job *j = container_of(w, struct job, process);
@@ -99,7 +111,7 @@ static void on_process_end(struct watch *w)
 	if (j->state == JOB_WAITS)
 		sched_cancel(&m->sched, &j->s);
 	if (j->state == JOB_RUNS)
-		sched_end(&m->sched, &j->s, ms, false);
+		give_back(j, ms, false);
 	if (j->state == JOB_SMALL)
 		m->sched.host[SCHED_HOME].jobs++;
 	if (!m->interrupted && (j->state == JOB_RUNS || j->state == JOB_SMALL))
@@ -117,9 +129,13 @@ static bool is_shared(struct make *m, const char *cwd)
 	}
 	if (!m->last_shared && !m->told_unshared) {
 		m->told_unshared = true;
-		show_say(m, "%s is not below %s, where every host has it: what "
-			 "is built there is built on this host alone", cwd,
-			 m->mount);
+		if (m->trouble)
+			show_say(m, "%s: everything is built on this host",
+				 m->trouble);
+		else
+			show_say(m, "%s is not below %s, where every host has "
+				 "it: what is built there is built on this host "
+				 "alone", cwd, m->mount);
 	}
 	return m->last_shared;
 }
@@ -152,7 +168,7 @@ static void wants_another(struct job *j)
 {
 	struct make *m = j->make;
 
-	sched_end(&m->sched, &j->s, make_now_ms() - j->begun_ms, true);
+	give_back(j, make_now_ms() - j->begun_ms, true);
 	m->reruns++;
 	j->s.stay = true;
 	j->state = JOB_WAITS;

@@ -161,6 +161,32 @@ void line_label(const char *line, char *buf, size_t cap)
 	}
 }
 
+bool line_word_is_about_jobs(const char *w, size_t n)
+{
+	return (n >= 2 && !strncmp(w, "-j", 2)) ||
+	       (n >= 11 && !strncmp(w, "--jobserver", 11)) ||
+	       (n >= 6 && !strncmp(w, "--jobs", 6)) ||
+	       (n >= 6 && !strncmp(w, "SHELL=", 6));
+}
+
+void line_strip_jobs(char *makeflags)
+{
+	char *in = makeflags, *out = makeflags;
+
+	while (*in) {
+		size_t blanks = strspn(in, " "), n = 0;
+
+		while (in[blanks + n] && in[blanks + n] != ' ')
+			n += in[blanks + n] == '\\' && in[blanks + n + 1] ? 2 : 1;
+		if (!line_word_is_about_jobs(in + blanks, n)) {
+			memmove(out, in, blanks + n);
+			out += blanks + n;
+		}
+		in += blanks + n;
+	}
+	*out = '\0';
+}
+
 uint64_t line_hash(uint64_t h, const char *s)
 {
 	do {

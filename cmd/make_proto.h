@@ -42,6 +42,7 @@ struct make_ask {
 struct make_answer {
 	uint32_t proto;
 	uint32_t host; /* where; 0: at home, without Sprite */
+	uint64_t grant; /* what entitles us to it */
 	int32_t nice;  /* at home: to be added to the recipe's niceness */
 	char name[64];
 };

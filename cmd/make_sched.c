@@ -17,6 +17,8 @@
 #define DEPTH_UNKNOWN 2u
 #define DEPTH_KNOWN   5u
 #define DEPTH_MAX     1024u
+/* Lost one after the other, until a host is left alone. */
+#define FAILED_MAX 3u
 
 void sched_init(struct sched *s, const char *home, unsigned slots,
 		unsigned limit)
@@ -39,11 +41,13 @@ static struct sched_host *find_host(struct sched *s, uint32_t id)
 	return NULL;
 }
 
-int sched_host_add(struct sched *s, uint32_t id, const char *name,
+int sched_host_set(struct sched *s, uint32_t id, const char *name,
 		   unsigned slots)
 {
 	struct sched_host *h = find_host(s, id);
 
+	if (!h && !slots)
+		return 0;
 	if (!h && s->nhosts == SCHED_HOSTS_MAX)
 		return -ENOSPC;
 	if (!h) {
@@ -51,17 +55,11 @@ int sched_host_add(struct sched *s, uint32_t id, const char *name,
 		h->id = id;
 	}
 	strncpy(h->name, name, sizeof(h->name) - 1);
-	h->slots = slots;
-	h->gone = false;
+	h->gone = slots == 0;
+	h->failed = 0;
+	if (slots) /* else the report tells what it had */
+		h->slots = slots;
 	return 0;
-}
-
-void sched_host_gone(struct sched *s, uint32_t id)
-{
-	struct sched_host *h = find_host(s, id);
-
-	if (h)
-		h->gone = true;
 }
 
 unsigned sched_hosts(const struct sched *s)
@@ -195,8 +193,12 @@ void sched_end(struct sched *s, struct sched_job *j, uint64_t ms, bool lost)
 	s->running--;
 	h->used--;
 	h->busy_ms += ms;
-	if (lost)
+	if (lost) {
 		h->lost++;
-	else
+		h->failed++;
+		h->gone |= h->failed >= FAILED_MAX && j->host != SCHED_HOME;
+	} else {
 		h->jobs++;
+		h->failed = 0;
+	}
 }

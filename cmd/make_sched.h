@@ -26,6 +26,7 @@ struct sched_host {
 	unsigned slots, used;
 	bool gone; /* gets no more work; stays in the table for the report */
 	unsigned jobs, lost; /* finished there; begun there and lost */
+	unsigned failed;     /* lost since the last one finished */
 	uint64_t busy_ms;
 };
 
@@ -52,11 +53,12 @@ struct sched {
 
 void sched_init(struct sched *s, const char *home, unsigned slots,
 		unsigned limit);
-/* A host is ours from now on, again if it was gone.  -ENOSPC: too many. */
-int sched_host_add(struct sched *s, uint32_t id, const char *name,
+/*
+ * A host has this many slots from now on.  0: it gets nothing more; what runs
+ * there ends with sched_end as usual.  -ENOSPC: too many hosts.
+ */
+int sched_host_set(struct sched *s, uint32_t id, const char *name,
 		   unsigned slots);
-/* It gets nothing more.  What runs there ends with sched_end as usual. */
-void sched_host_gone(struct sched *s, uint32_t id);
 /* Hosts with slots, home included. */
 unsigned sched_hosts(const struct sched *s);
 /* Recipes that can run at once. */
@@ -74,7 +76,10 @@ void sched_enqueue(struct sched *s, struct sched_job *j);
 void sched_cancel(struct sched *s, struct sched_job *j);
 /* The next to start, its host chosen and its slot taken; NULL: none can. */
 struct sched_job *sched_start(struct sched *s);
-/* It ended; its slot is free.  ms: how long it had it. */
+/*
+ * It ended; its slot is free.  ms: how long it had it.  lost: it has to run
+ * again; a host that does nothing but lose them gets no more.
+ */
 void sched_end(struct sched *s, struct sched_job *j, uint64_t ms, bool lost);
 
 #endif

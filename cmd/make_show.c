@@ -106,6 +106,7 @@ void show_update(struct make *m)
 		if (!terminal_size(&m->show))
 			return;
 		take_row(&m->show);
+		*m->show.last = '\0';
 	}
 	n = add(text, sizeof(text), n, "sprite make: %u done, %u running, %u "
 		"waiting, %u hosts", done(m), m->sched.running,
@@ -116,6 +117,9 @@ void show_update(struct make *m)
 				m->sched.host[j->s.host].name, j->label,
 				(unsigned long long)((now - j->begun_ms) / 1000));
 	}
+	if (!strcmp(text, m->show.last))
+		return;
+	memcpy(m->show.last, text, sizeof(text));
 	k = snprintf(row, sizeof(row), "\0337\033[%u;1H\033[K%.*s\0338",
 		     m->show.rows, (int)m->show.cols - 1, text);
 	put(row, (size_t)k);

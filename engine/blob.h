@@ -153,6 +153,9 @@ struct blob_args {
 	struct {
 		int64_t interval_s, interval_us, value_s, value_us;
 	} itimer[3];
+	struct {
+		uint64_t cur, max;
+	} rlimit[16];
 	uint32_t ready;	 /* threads that are parked, futex */
 };
 #endif

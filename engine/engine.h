@@ -209,7 +209,11 @@ int eng_check(pid_t root, const struct eng_opts *o, struct eng_report *rep);
 int eng_freeze(pid_t root, const struct eng_opts *o, struct eng_report *rep,
 	       struct eng **ret);
 
-/* The tree, root first, parents before children.  Valid until eng_free. */
+/*
+ * The tree, root first, parents before children.  Valid until eng_free.
+ * Stubs among the descendants are not part of it: they stand for processes that
+ * are elsewhere, and stay what and where they are.
+ */
 unsigned eng_members(const struct eng *e, const struct eng_member **ret);
 
 /*
@@ -225,7 +229,9 @@ int eng_thaw(struct eng *e);
  * After the commit, ENG_LAZY only: serve pages until the target has all.
  * req carries the target's requests and their answers, push only pages
  * to the target; they must be two connections (a fault must not queue behind
- * a push).  Starts one thread, which ends before the return.
+ * a push).  Starts one thread, which ends before the return.  Without a
+ * word on either connection if no page was left (eng_new_lazy is false then).
+ * Deadlines are the business of io.
  */
 int eng_lazy_serve(struct eng *e, const struct eng_io *req,
 		   const struct eng_io *push);
@@ -254,6 +260,8 @@ void eng_free(struct eng *e);
 
 struct eng_new;
 
+struct stub_msg;
+
 /* A stub and its control socket (stub_proto.h). */
 struct eng_stub {
 	pid_t pid;
@@ -267,6 +275,18 @@ struct eng_new_opts {
 	 * afterwards: raise and lower pid_max.  May be NULL.
 	 */
 	int (*pid_space)(void *arg, bool open);
+	/*
+	 * Is there a stub of this PID already, a child of the right parent?
+	 * 0: its control socket (which stays the caller's and is dead
+	 * when eng_restore succeeds), -ENOENT: the engine makes one.
+	 * So a tree comes home into its own stubs.  May be NULL.
+	 */
+	int (*find_stub)(void *arg, pid_t pid, int *ret_ctl);
+	/*
+	 * Reports of the root stub that came while its descendants were being
+	 * made, in their order.  NULL: they are dropped.
+	 */
+	void (*on_report)(void *arg, const struct stub_msg *m);
 	void *arg;
 	/*
 	 * For eng_abort into a home stub: as for eng_become_stub.  NULL: the
@@ -285,8 +305,8 @@ struct eng_new_opts {
  *
  * 0: all stand ready, stopped, one step before running.  ctl of root is dead
  * from then on (EOF), and the caller closes it.  On failure nothing is
- * left behind: the root is a stub again if it was never touched (see
- * eng_root_touched), else it was re-made by stub_exe or is dead.
+ * left behind: the root is the stub it was if the failure came early enough,
+ * else it was re-made by stub_exe or is dead.
  *
  * rep is filled for -EOPNOTSUPP, for instance a mapped file that differs here.
  */

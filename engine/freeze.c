@@ -71,6 +71,14 @@ static int catch_thread(struct proc *p, struct thread *t, uint64_t end_us)
 	}
 }
 
+/* It ends this moment: the kernel refuses to have it traced. */
+static bool ending(pid_t tid)
+{
+	struct ps_stat s;
+
+	return ps_stat(tid, &s) || s.state == 'Z' || s.state == 'X';
+}
+
 /* Seize what is new among the threads; *ret_new says how many there were. */
 static int seize_new(struct proc *p, unsigned *ret_new, struct eng_report *rep)
 {
@@ -93,10 +101,10 @@ static int seize_new(struct proc *p, unsigned *ret_new, struct eng_report *rep)
 		if (known)
 			continue;
 		if (ptrace(PTRACE_SEIZE, tids[i], 0, 0)) {
-			if (errno == EPERM)
+			if (errno == EPERM && !ending(tids[i]))
 				return refuse(rep, ENG_TRACED, p->m.pid,
 					      "unknown");
-			continue; /* it just ended */
+			continue;
 		}
 		p->t[p->nt++] = (struct thread){ .tid = tids[i] };
 		fresh++;
@@ -248,6 +256,7 @@ void proc_fini(struct proc *p)
 	p->t = NULL;
 	free(p->taken);
 	free(p->lazy);
+	free(p->hot);
 	vmas_fini(&p->maps);
 	vmas_fini(&p->early);
 	ps_status_fini(&p->st);
@@ -319,7 +328,9 @@ static int freeze_level(struct eng *e, uint64_t end_us, unsigned *ret_new,
 	for (unsigned i = 0; i < n && r == 0; i++) {
 		struct proc *parent = find(e, all[i].ppid);
 
-		if (!parent || parent->index >= first || find(e, all[i].pid))
+		if (!parent || parent->index >= first ||
+		    find(e, all[i].pid) ||
+		    (all[i].state != 'Z' && ps_is_stub(all[i].pid)))
 			continue;
 		if (e->o.single)
 			return refuse(rep, ENG_CHILDREN, e->p[0].m.pid, "%d",

@@ -52,6 +52,14 @@ void vdso_facts(uint64_t *ret_len, uint32_t *ret_crc)
 	vmas_fini(&m);
 }
 
+uint64_t xstate_features(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return (uint64_t)hi << 32 | lo;
+}
+
 uint64_t vdso_syscall(uint64_t vdso_start)
 {
 	static const uint8_t insn[2] = { 0x0f, 0x05 };

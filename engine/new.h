@@ -41,20 +41,23 @@ struct nproc {
 	uint32_t index;
 	int ctl;	/* of its stub */
 	bool own_ctl;	/* made by us */
+	bool given;	/* the caller's stub: to be left a stub */
 	bool have_stub; /* a process of this PID is ours to end */
 	bool touched;	/* its old memory is gone */
 	bool attached;
 	struct proc p; /* as ptrace sees it; p.m.pid, p.mem, p.t[0] */
 	struct blob_args args;
-	struct buf vmas, fds, watches, actions, timers, threads, sigs, groups, auxv;
+	struct buf vmas, fds, watches, actions, timers, threads, sigs, groups,
+		auxv;
+	struct buf extra; /* signals that came to the stub meanwhile */
 	unsigned shared_first, nshared; /* in sigs */
 	struct nthread *nt;
 	unsigned nnt;
 	bool have_mem, have_ids, have_signals;
-	struct {
-		uint64_t cur, max;
-	} rlimit[16];
 	int oom_adj;
+	uint64_t spot;	/* syscall instruction in the area */
+	uint64_t ready_scratch; /* the area is gone: its own stack */
+	uint32_t failed_step, failed_item; /* of the blob, for messages */
 	int uffd; /* pager's, or -1 */
 	struct lazy_run *lazy;
 	unsigned nlazy;
@@ -68,6 +71,8 @@ struct new_desc;
 
 struct eng_new {
 	struct eng_new_opts o;
+	pid_t root_pid;
+	int root_ctl;
 	struct nproc *p;
 	unsigned np;
 	struct eng_member *members;
@@ -76,6 +81,7 @@ struct eng_new {
 	struct new_desc *descs;
 	unsigned ndescs;
 	uint64_t xcr0;
+	bool may_lazy; /* the source may leave pages behind */
 	bool built, ready, resumed, lazy;
 	struct pager *pager;
 	uint64_t resumed_at_us;
@@ -108,7 +114,7 @@ int threads_load_queue(struct nproc *p, struct wire_reader *b,
 void timers_drop_alarm(struct nproc *p);
 
 /* lazy.c */
-int pager_register(struct nproc *p);
+int pager_register(struct eng_new *n, struct nproc *p);
 void pager_free(struct eng_new *n);
 
 #endif

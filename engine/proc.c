@@ -444,3 +444,19 @@ bool ps_same(pid_t a, pid_t b, int type, unsigned long ia, unsigned long ib)
 {
 	return syscall(SYS_kcmp, a, b, type, ia, ib) == 0;
 }
+
+bool ps_is_stub(pid_t pid)
+{
+	struct stub_head h = { 0 };
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (pread(fd, &h, sizeof(h), STUB_HEAD) != sizeof(h))
+		h.magic = 0;
+	close(fd);
+	return h.magic == STUB_HEAD_MAGIC;
+}

@@ -83,6 +83,9 @@ void vmas_fini(struct vmas *m);
 /* Readlink of /proc/PID/what into buf, NUL-terminated. */
 int ps_link(pid_t pid, const char *what, char *buf, size_t cap);
 
+/* The process is one of our stubs (it has the head of the stub's program). */
+bool ps_is_stub(pid_t pid);
+
 /* kcmp(2): true if both share the thing. */
 bool ps_same(pid_t a, pid_t b, int type, unsigned long ia, unsigned long ib);
 

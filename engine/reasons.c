@@ -53,17 +53,23 @@ void eng_reason_text(const struct eng_report *rep, unsigned i, char *buf,
 int refuse(struct eng_report *rep, enum eng_reason why, pid_t pid,
 	   const char *fmt, ...)
 {
+	char detail[sizeof(rep->item[0].detail)];
 	va_list ap;
 
-	if (rep && rep->n < ENG_REASONS_MAX) {
+	if (!rep)
+		return -EOPNOTSUPP;
+	va_start(ap, fmt);
+	vsnprintf(detail, sizeof(detail), fmt, ap);
+	va_end(ap);
+	for (unsigned i = 0; i < rep->n && i < ENG_REASONS_MAX; i++)
+		if (rep->item[i].reason == why && rep->item[i].pid == pid &&
+		    !strcmp(rep->item[i].detail, detail))
+			return -EOPNOTSUPP;
+	if (rep->n < ENG_REASONS_MAX) {
 		rep->item[rep->n].reason = why;
 		rep->item[rep->n].pid = pid;
-		va_start(ap, fmt);
-		vsnprintf(rep->item[rep->n].detail,
-			  sizeof(rep->item[rep->n].detail), fmt, ap);
-		va_end(ap);
+		memcpy(rep->item[rep->n].detail, detail, sizeof(detail));
 	}
-	if (rep)
-		rep->n++;
+	rep->n++;
 	return -EOPNOTSUPP;
 }

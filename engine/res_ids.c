@@ -49,6 +49,37 @@ static uint64_t number_in(pid_t pid, const char *file, int base)
 	return strtoull((char *)buf_data(&b), NULL, base);
 }
 
+static uint64_t limit_at(const char *p)
+{
+	return strncmp(p, "unlimited", 9) ? strtoull(p, NULL, 10)
+					  : RLIM_INFINITY;
+}
+
+/*
+ * From /proc, in the kernel's order and columns: asking another user's process
+ * with prlimit takes CAP_SYS_RESOURCE.
+ */
+static int save_limits(pid_t pid, struct img_writer *w)
+{
+	SCOPED(buf_free) struct buf b = { 0 };
+	char path[64], *save = NULL, *l;
+	int n = 0, r;
+
+	snprintf(path, sizeof(path), "/proc/%d/limits", pid);
+	r = fd_read_file(path, 8192, &b);
+	if (r || !buf_len(&b))
+		return r ? r : -ESRCH;
+	strtok_r((char *)buf_data(&b), "\n", &save);
+	while ((l = strtok_r(NULL, "\n", &save)) && n < 16) {
+		if (strlen(l) < 48)
+			return -EBADMSG;
+		img_u64(w, limit_at(l + 26));
+		img_u64(w, limit_at(l + 47));
+		n++;
+	}
+	return n == 16 ? 0 : -EBADMSG;
+}
+
 static int ids_save(struct eng *e, struct proc *p, struct img_writer *w,
 		    struct eng_report *rep)
 {
@@ -71,15 +102,8 @@ static int ids_save(struct eng *e, struct proc *p, struct img_writer *w,
 	img_u32(w, (uint32_t)ask(p, &r, PR_GET_CHILD_SUBREAPER, true));
 	img_u32(w, (uint32_t)ask(p, &r, PR_GET_KEEPCAPS, false));
 	img_u32(w, !p->st.thp_enabled);
-	for (int i = 0; i < 16; i++) {
-		struct rlimit l = { RLIM_INFINITY, RLIM_INFINITY };
-
-		if (prlimit(p->m.pid, (enum __rlimit_resource)i, NULL, &l) &&
-		    r == 0)
-			r = -errno;
-		img_u64(w, l.rlim_cur);
-		img_u64(w, l.rlim_max);
-	}
+	if (r == 0)
+		r = save_limits(p->m.pid, w);
 	r2 = scratch_close(p, saved);
 	if (r == 0)
 		r = r2;
@@ -106,8 +130,8 @@ static int ids_load(struct eng_new *n, struct nproc *p, struct img_rec *r,
 	p->args.keepcaps = wire_get_u32(b);
 	p->args.thp_disable = wire_get_u32(b);
 	for (int i = 0; i < 16; i++) {
-		p->rlimit[i].cur = wire_get_u64(b);
-		p->rlimit[i].max = wire_get_u64(b);
+		p->args.rlimit[i].cur = wire_get_u64(b);
+		p->args.rlimit[i].max = wire_get_u64(b);
 	}
 	p->have_ids = true;
 	return wire_read_end(b);
@@ -118,22 +142,6 @@ static int ids_finish(struct eng_new *n, struct nproc *p)
 	char path[64], text[16];
 
 	(void)n;
-	for (int i = 0; i < 16; i++) {
-		struct rlimit now, l = { p->rlimit[i].cur, p->rlimit[i].max };
-		enum __rlimit_resource res = (enum __rlimit_resource)i;
-
-		if (prlimit(p->m.pid, res, NULL, &now))
-			return -errno;
-		if (now.rlim_cur == l.rlim_cur && now.rlim_max == l.rlim_max)
-			continue;
-		if (prlimit(p->m.pid, res, &l, NULL) == 0)
-			continue;
-		l.rlim_max = now.rlim_max;
-		if (l.rlim_cur > l.rlim_max)
-			l.rlim_cur = l.rlim_max;
-		if (prlimit(p->m.pid, res, &l, NULL))
-			return -errno;
-	}
 	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", p->m.pid);
 	snprintf(text, sizeof(text), "%d", p->oom_adj);
 	/* Lowering it may be refused; then it stays as the stub's. */

@@ -192,6 +192,39 @@ static int leave_pages(struct proc *p, struct img_writer *w, uint64_t addr,
 	return img_send(w, IMG_LAZY, p->index);
 }
 
+static bool hot_in(const struct proc *p, uint64_t addr, uint64_t end,
+		   uint64_t *ret)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < p->nhot; i++)
+		if (p->hot[i] >= addr && p->hot[i] < end &&
+		    (!any || p->hot[i] < *ret)) {
+			*ret = p->hot[i];
+			any = true;
+		}
+	return any;
+}
+
+/* A run that may stay, without its hot pages. */
+static int leave_run(struct eng *e, struct proc *p, struct img_writer *w,
+		     uint64_t addr, uint64_t end)
+{
+	uint64_t hot = 0;
+	int r = 0;
+
+	while (r == 0 && addr < end && hot_in(p, addr, end, &hot)) {
+		if (hot > addr)
+			r = leave_pages(p, w, addr, hot);
+		if (r == 0)
+			r = send_pages(e, p, w, hot, hot + PAGE);
+		addr = hot + PAGE;
+	}
+	if (r == 0 && addr < end)
+		r = leave_pages(p, w, addr, end);
+	return r;
+}
+
 static bool may_stay(const struct eng *e, const struct vma *v, uint64_t len)
 {
 	/* Only plain memory can be filled on demand; locked memory is not. */
@@ -224,8 +257,8 @@ static int scan_vma(struct eng *e, struct proc *p, int fd, const struct vma *v,
 		for (long i = 0; i < n; i++) {
 			uint64_t len = reg[i].end - reg[i].start;
 			int r = may_stay(e, v, len)
-					? leave_pages(p, w, reg[i].start,
-						      reg[i].end)
+					? leave_run(e, p, w, reg[i].start,
+						    reg[i].end)
 					: send_pages(e, p, w, reg[i].start,
 						     reg[i].end);
 			if (r)

@@ -56,6 +56,21 @@ static void abort_rseq(struct proc *p, const struct rseq_config *q,
 		regs->rip = cs.abort;
 }
 
+/* Never left behind by res_mem.c: the kernel cannot wait for these. */
+static int note_hot(struct proc *p, uint64_t addr)
+{
+	uint64_t *more;
+
+	if (!addr)
+		return 0;
+	more = realloc(p->hot, (p->nhot + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	p->hot = more;
+	p->hot[p->nhot++] = addr & ~4095ull;
+	return 0;
+}
+
 /* What needs calls in the thread itself. */
 static int save_injected(struct proc *p, struct thread *t,
 			 struct img_writer *w)
@@ -74,6 +89,7 @@ static int save_injected(struct proc *p, struct thread *t,
 			   0, 0, 0);
 	if (r == 0 && ret == 0)
 		r = mem_read(p, p->scratch, &alt, sizeof(alt));
+	r = r ? r : note_hot(p, clear_tid);
 	img_u64(w, clear_tid);
 	img_u64(w, (uintptr_t)alt.ss_sp);
 	img_u64(w, alt.ss_flags & SS_DISABLE ? 0 : alt.ss_size);
@@ -192,6 +208,14 @@ static int save_thread(struct proc *p, struct thread *t, struct img_writer *w)
 	img_i32(w, getpriority(PRIO_PROCESS, (id_t)t->tid));
 	save_restart(&restart, w);
 	r = threads_save_queue(p, t, false, w);
+	if (r == 0)
+		r = note_hot(p, q.area);
+	if (r == 0)
+		r = note_hot(p, robust);
+	if (r == 0)
+		r = note_hot(p, regs.fs_base);
+	if (r == 0)
+		r = note_hot(p, regs.rsp);
 	if (r == 0)
 		r = save_injected(p, t, w);
 	if (r == 0)

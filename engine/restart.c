@@ -56,9 +56,32 @@ static void keep_args(const struct user_regs_struct *g, struct restart *x)
 	x->args[5] = g->r9;
 }
 
+/*
+ * A call that was interrupted once before runs as restart_syscall, and its
+ * number is gone from the registers; but it still stands in the program:
+ * mov $nr,%eax comes right before the syscall instruction.
+ */
+static uint64_t number_in_code(struct proc *p, uint64_t rip)
+{
+	uint8_t code[40];
+
+	if (mem_read(p, rip - sizeof(code), code, sizeof(code)))
+		return SYS_restart_syscall;
+	for (size_t i = sizeof(code) - 7; i > 0; i--) {
+		uint32_t nr;
+
+		memcpy(&nr, code + i + 1, sizeof(nr));
+		if (code[i] == 0xb8 && nr < 512)
+			return nr;
+	}
+	return SYS_restart_syscall;
+}
+
 static void by_block(struct proc *p, struct user_regs_struct *g,
 		     struct restart *x)
 {
+	if (g->orig_rax == SYS_restart_syscall)
+		g->orig_rax = number_in_code(p, g->rip);
 	keep_args(g, x);
 	switch (g->orig_rax) {
 	case SYS_nanosleep:

@@ -41,6 +41,8 @@ struct proc {
 	unsigned ntaken;
 	struct lazy_run *lazy;
 	unsigned nlazy;
+	uint64_t *hot; /* pages the kernel itself may touch at any time */
+	unsigned nhot;
 	struct vmas early; /* with the flags of smaps, read before the freeze */
 };
 
@@ -82,6 +84,8 @@ uint64_t now_us(void);
 
 /* Where a syscall instruction lies in a vdso at this address; 0: none. */
 uint64_t vdso_syscall(uint64_t vdso_start);
+/* What of the processor's state programs may use here (XCR0). */
+uint64_t xstate_features(void);
 /* The vdso's size and a checksum of its code, the same on equal kernels. */
 void vdso_facts(uint64_t *ret_len, uint32_t *ret_crc);
 
@@ -112,6 +116,17 @@ int thread_untouch(struct thread *t);
 int proc_freeze(struct proc *p, uint64_t end_us, struct eng_report *rep);
 int proc_thaw(struct proc *p);
 void proc_fini(struct proc *p);
+
+/* ---- become.c ---- */
+
+/*
+ * Exec stub_exe in a held process; its other threads end.  On success it
+ * runs, detached.
+ */
+int exec_stub(struct proc *p, const char *stub_exe, const char *ctl_path);
+
+/* Kill a held process and take the news of it. */
+void kill_held(struct proc *p);
 
 /* ---- kinds of state: res_*.c ---- */
 

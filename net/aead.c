@@ -21,13 +21,14 @@ void aead_init(struct aead *a, enum secure_aead kind, const uint8_t key[32])
 		crypto_aead_aes256gcm_beforenm(&a->aes, key);
 }
 
-/* Both ciphers take 12 bytes; each has its own customary order (Noise, 12.3). */
+/* Both ciphers take 12 bytes; each has its own customary order (Noise, 12.3).
+ */
 static void nonce_of(const struct aead *a, uint64_t n, uint8_t ret[12])
 {
 	memset(ret, 0, 12);
 	for (unsigned i = 0; i < 8; i++)
-		ret[4 + i] = (uint8_t)(n >> (8 * (a->kind == AEAD_AES ? 7 - i :
-									i)));
+		ret[4 + i] =
+			(uint8_t)(n >> (8 * (a->kind == AEAD_AES ? 7 - i : i)));
 }
 
 void aead_seal(struct aead *a, uint64_t nonce, const void *plain, size_t n,
@@ -81,8 +82,8 @@ static uint64_t now_ns(void)
 /* The best of a few: a trial that was interrupted says nothing. */
 static uint64_t trial(enum secure_aead kind)
 {
-	uint8_t buf[TRIAL_BYTES + SECURE_TAG] = { 0 };
-	static const uint8_t key[32] = { 1 };
+	uint8_t buf[TRIAL_BYTES + SECURE_TAG] = {0};
+	static const uint8_t key[32] = {1};
 	uint64_t best = UINT64_MAX;
 	struct aead a;
 
@@ -102,9 +103,9 @@ static enum secure_aead fastest;
 static void measure(void)
 {
 	fastest = secure_aeads() & AEAD_AES &&
-				  trial(AEAD_AES) < trial(AEAD_CHACHA) ?
-			  AEAD_AES :
-			  AEAD_CHACHA;
+				  trial(AEAD_AES) < trial(AEAD_CHACHA)
+			  ? AEAD_AES
+			  : AEAD_CHACHA;
 }
 
 unsigned secure_aeads(void)

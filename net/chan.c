@@ -26,9 +26,9 @@
 #include "greet.h"
 #include "secure.h"
 
-#define RECORDS	  4u
-#define WHOLE	  (SECURE_RECORD + SECURE_OVERHEAD)
-#define ROOM	  (RECORDS * WHOLE)
+#define RECORDS	   4u
+#define WHOLE	   (SECURE_RECORD + SECURE_OVERHEAD)
+#define ROOM	   (RECORDS * WHOLE)
 #define TIMEOUT_MS 30000u
 
 struct chan {
@@ -46,7 +46,7 @@ struct chan {
 
 static int wait_for(struct chan *c, short events)
 {
-	struct pollfd p = { .fd = c->fd, .events = events };
+	struct pollfd p = {.fd = c->fd, .events = events};
 	int n;
 
 	do
@@ -336,12 +336,12 @@ int chan_adopt(int fd, struct secure *s, struct chan **ret)
 static int tcp_connect(const char *addr, uint16_t port, unsigned timeout_ms,
 		       int *ret_fd)
 {
-	struct sockaddr_in in4 = { .sin_family = AF_INET,
-				   .sin_port = htons(port) };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6,
-				    .sin6_port = htons(port) };
+	struct sockaddr_in in4 = {.sin_family = AF_INET,
+				  .sin_port = htons(port)};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
+				   .sin6_port = htons(port)};
 	bool v4 = inet_pton(AF_INET, addr, &in4.sin_addr) == 1;
-	struct pollfd p = { .events = POLLOUT };
+	struct pollfd p = {.events = POLLOUT};
 	socklen_t len = sizeof(int);
 	int on = 1, e = 0, r;
 
@@ -375,7 +375,7 @@ static int tcp_connect(const char *addr, uint16_t port, unsigned timeout_ms,
 
 static int shake_hands(struct chan *c)
 {
-	struct buf out = { 0 };
+	struct buf out = {0};
 	int r = secure_start(c->sec, &out);
 
 	while (r == 0) {
@@ -426,10 +426,10 @@ int chan_connect(const struct rpc_identity *self, uint32_t host,
 		 const char *addr, uint16_t port, uint64_t token,
 		 unsigned timeout_ms, struct chan **ret)
 {
-	struct secure_conf conf = { .host = self->host,
-				    .service = (uint8_t)self->service,
-				    .to_host = host,
-				    .to_service = (uint8_t)s };
+	struct secure_conf conf = {.host = self->host,
+				   .service = (uint8_t)self->service,
+				   .to_host = host,
+				   .to_service = (uint8_t)s};
 	uint8_t frame[GREET_MAX];
 	struct chan *c = NULL;
 	size_t len;

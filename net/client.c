@@ -72,7 +72,7 @@ static uint64_t until(const struct client *c, unsigned timeout_ms)
 
 static int wait_for(const struct client *c, short events, uint64_t deadline)
 {
-	struct pollfd p = { .fd = c->fd, .events = events };
+	struct pollfd p = {.fd = c->fd, .events = events};
 	int n;
 
 	do {
@@ -127,14 +127,14 @@ static int send_all(struct client *c, const uint8_t *p, size_t n,
 static int make_frame(uint8_t kind, uint8_t flags, uint64_t id, int status,
 		      const struct rpc_out *o, struct buf *ret)
 {
-	struct frame f = { .kind = kind,
-			   .flags = flags,
-			   .id = id,
-			   .status = status,
-			   .code = o->code,
-			   .nfds = (uint8_t)o->nfds,
-			   .len = (uint32_t)o->len,
-			   .payload_len = (uint32_t)o->payload_len };
+	struct frame f = {.kind = kind,
+			  .flags = flags,
+			  .id = id,
+			  .status = status,
+			  .code = o->code,
+			  .nfds = (uint8_t)o->nfds,
+			  .len = (uint32_t)o->len,
+			  .payload_len = (uint32_t)o->payload_len};
 	uint8_t head[FRAME_HEAD];
 	int r;
 
@@ -161,12 +161,12 @@ static int send_frame(struct client *c, const struct buf *b,
 static int answer(struct client *c, uint8_t kind, const struct frame *f)
 {
 	static const struct rpc_out nothing;
-	SCOPED(buf_free) struct buf b = { 0 };
+	SCOPED(buf_free) struct buf b = {0};
 	int r = make_frame(kind, f->flags & FRAME_CONN, f->id,
 			   kind == FRAME_REPLY ? -EOPNOTSUPP : 0, &nothing, &b);
 
-	return r ? break_off(c, r) :
-		   send_frame(c, &b, &nothing, now_ms() + c->timeout_ms);
+	return r ? break_off(c, r)
+		 : send_frame(c, &b, &nothing, now_ms() + c->timeout_ms);
 }
 
 /* ---- receiving ---- */
@@ -243,9 +243,8 @@ static void drop_fds(struct client *c, size_t n)
 static int to_reply(struct client *c, const struct frame_msg *m,
 		    struct client_reply *ret)
 {
-	struct client_reply r = { .status = m->f.status,
-				  .code = m->f.code,
-				  .nfds = m->f.nfds };
+	struct client_reply r = {
+		.status = m->f.status, .code = m->f.code, .nfds = m->f.nfds};
 	int e;
 
 	take_fds(c, m->f.nfds, r.fds);
@@ -337,7 +336,7 @@ int client_call(struct client *c, const struct rpc_out *o, unsigned timeout_ms,
 		struct client_reply *ret)
 {
 	uint64_t deadline = until(c, timeout_ms), id = c->next_id++;
-	SCOPED(buf_free) struct buf b = { 0 };
+	SCOPED(buf_free) struct buf b = {0};
 	unsigned pause = 10;
 	int r = make_frame(FRAME_REQUEST, 0, id, 0, o, &b);
 
@@ -433,10 +432,10 @@ int client_open(const char *path, unsigned timeout_ms, struct client **ret)
 int client_open_join(const struct token *t, unsigned timeout_ms,
 		     struct client **ret)
 {
-	struct secure_conf conf = { .service = SVC_TOOL,
-				    .to_service = SVC_NAMED,
-				    .join = true,
-				    .token = t->id };
+	struct secure_conf conf = {.service = SVC_TOOL,
+				   .to_service = SVC_NAMED,
+				   .join = true,
+				   .token = t->id};
 	struct client *c = client_new(timeout_ms);
 	int r;
 
@@ -495,7 +494,7 @@ void client_reply_free(struct client_reply *r)
 	}
 	buf_free(&r->body);
 	buf_free(&r->payload);
-	*r = (struct client_reply){ 0 };
+	*r = (struct client_reply){0};
 }
 
 const char *client_sentence(const struct client_reply *r)

@@ -32,10 +32,11 @@ struct rpc_limits {
 	uint32_t probe_ms;     /* the same, under suspicion */
 	uint32_t backoff_min_ms, backoff_max_ms;
 	uint32_t session_keep_ms; /* a record is kept for a client that went */
-	size_t backlog_max;    /* bytes queued for one that does not read */
-	unsigned reqs_max;     /* unanswered requests of one connection */
-	unsigned unproved_max; /* connections of strangers at a time */
-	unsigned records_max;  /* answers kept for one client: number, bytes */
+	size_t backlog_max;	  /* bytes queued for one that does not read */
+	size_t ahead_max;      /* bytes of calls queued; the others wait unsent */
+	unsigned reqs_max;	  /* unanswered requests of one connection */
+	unsigned unproved_max;	  /* connections of strangers at a time */
+	unsigned records_max; /* answers kept for one client: number, bytes */
 	size_t record_bytes_max;
 };
 
@@ -80,8 +81,8 @@ struct rpc_conn {
 	int why;       /* it ended: negative errno */
 	int fd;
 	struct ev_io rd, wr;
-	struct timer timer; /* handshake, then keep-alive */
-	uint64_t rx_ms;	    /* last sign of life */
+	struct timer timer;  /* handshake, then keep-alive */
+	uint64_t rx_ms;	     /* last sign of life */
 	uint64_t suspect_ms; /* 0, or silent since then means dead */
 	struct secure *sec;
 	struct frame_in in;
@@ -154,6 +155,7 @@ struct rpc_peer {
 	uint16_t port;
 	struct rpc_conn *conn; /* being made or open */
 	bool up, keep, held;
+	bool stalled; /* over ahead_max: calls wait until the queue is shorter */
 	uint64_t epoch; /* the server's, of last time */
 	struct timer retry, busy;
 	uint32_t backoff_ms, busy_ms;
@@ -252,6 +254,8 @@ void peer_opened(struct rpc_peer *p, struct rpc_conn *c);
 void peer_lost(struct rpc_peer *p, struct rpc_conn *c);
 bool peer_note(struct rpc_peer *p, const struct rpc_msg *m);
 void peer_destroy(struct rpc_peer *p);
+/* The queue of its connection has become shorter. */
+void peer_drained(struct rpc_peer *p, size_t left);
 struct rpc_peer *peer_find(struct rpc *r, uint32_t host, enum rpc_service s);
 void peer_set_inner_hooks(struct rpc_peer *p, const struct rpc_peer_hooks *h);
 void peer_hold(struct rpc_peer *p);
@@ -260,7 +264,8 @@ void peer_drop(struct rpc_peer *p);
 /* rpc_call.c */
 void call_send(struct rpc_call *call);
 void call_end(struct rpc_call *call, int status, const struct rpc_msg *m);
-void call_reply(struct rpc_conn *c, const struct frame *f, const struct rpc_msg *m);
+void call_reply(struct rpc_conn *c, const struct frame *f,
+		const struct rpc_msg *m);
 void call_busy(struct rpc_conn *c, const struct frame *f);
 uint64_t call_lowest(const struct rpc_peer *p);
 

@@ -15,9 +15,9 @@
 #include "status.h"
 #include "wire.h"
 
-#define ALIGN	 64u
-#define KEEP	 (64u << 10)
-#define ACK_AT	 20
+#define ALIGN  64u
+#define KEEP   (64u << 10)
+#define ACK_AT 20
 
 void frame_put(const struct frame *f, uint8_t ret_head[FRAME_HEAD])
 {
@@ -39,7 +39,7 @@ void frame_put(const struct frame *f, uint8_t ret_head[FRAME_HEAD])
 int frame_get(const uint8_t head[FRAME_HEAD], struct frame *ret)
 {
 	struct wire_reader r = wire_reader(head, FRAME_HEAD);
-	struct frame f = { .kind = wire_get_u8(&r) };
+	struct frame f = {.kind = wire_get_u8(&r)};
 	uint16_t zeros;
 
 	f.flags = wire_get_u8(&r);
@@ -72,8 +72,8 @@ void frame_patch(uint8_t head[FRAME_HEAD], uint8_t flags, uint64_t ack)
 /* Where the payload begins in mem. */
 static size_t payload_at(const struct frame *f)
 {
-	return f->payload_len ? (f->len + ALIGN - 1) & ~(size_t)(ALIGN - 1) :
-				f->len;
+	return f->payload_len ? (f->len + ALIGN - 1) & ~(size_t)(ALIGN - 1)
+			      : f->len;
 }
 
 static int reserve(struct frame_in *in)
@@ -131,9 +131,9 @@ uint8_t *frame_in_room(struct frame_in *in, size_t *ret_n)
 int frame_in_filled(struct frame_in *in, size_t n, struct frame_msg *ret)
 {
 	in->got += n;
-	return in->got == (size_t)in->f.len + in->f.payload_len ?
-		       finish(in, ret) :
-		       0;
+	return in->got == (size_t)in->f.len + in->f.payload_len
+		       ? finish(in, ret)
+		       : 0;
 }
 
 /* The usual case: a whole small frame lies in p. */
@@ -210,5 +210,5 @@ void frame_in_trim(struct frame_in *in)
 void frame_in_fini(struct frame_in *in)
 {
 	free(in->mem);
-	*in = (struct frame_in){ 0 };
+	*in = (struct frame_in){0};
 }

@@ -24,7 +24,8 @@ enum frame_kind {
 };
 
 /* Flags.  Unknown ones are an error: versions are negotiated. */
-#define FRAME_CONN     1u /* id counts on this connection, not over all of a peer's */
+#define FRAME_CONN                                                             \
+	1u /* id counts on this connection, not over all of a peer's */
 #define FRAME_REPLAYED 2u /* was sent before */
 #define FRAME_ONCE     4u /* must not be executed twice: keep a record */
 #define FRAME_FLAGS    7u
@@ -33,12 +34,12 @@ enum frame_kind {
 struct frame {
 	uint8_t kind;
 	uint8_t flags;
-	uint8_t nfds;	 /* descriptors that travel with it */
+	uint8_t nfds; /* descriptors that travel with it */
 	uint16_t code;
-	int status;	 /* of a reply: 0 or negative errno */
-	uint64_t id;	 /* of the call */
-	uint64_t ack;	 /* the sender has the answers of all its calls below */
-	uint32_t len;	 /* of the body */
+	int status;   /* of a reply: 0 or negative errno */
+	uint64_t id;  /* of the call */
+	uint64_t ack; /* the sender has the answers of all its calls below */
+	uint32_t len; /* of the body */
 	uint32_t payload_len;
 };
 
@@ -48,7 +49,8 @@ int frame_get(const uint8_t head[FRAME_HEAD], struct frame *ret);
 /* Flags and ack are set anew when a frame is sent again. */
 void frame_patch(uint8_t head[FRAME_HEAD], uint8_t flags, uint64_t ack);
 
-/* What frame_in_* return when a frame is complete; borrowed until the next call. */
+/* What frame_in_* return when a frame is complete; borrowed until the next
+ * call. */
 struct frame_msg {
 	struct frame f;
 	const uint8_t *body;
@@ -60,7 +62,7 @@ struct frame_in {
 	size_t have; /* of the head */
 	bool in_body;
 	struct frame f;
-	size_t got; /* of body and payload together */
+	size_t got;   /* of body and payload together */
 	uint8_t *mem; /* body, then payload at an aligned place */
 	size_t cap;
 };

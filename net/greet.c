@@ -9,9 +9,8 @@
 
 static size_t whole(uint16_t code, size_t len, uint8_t *ret)
 {
-	struct frame f = { .kind = FRAME_SESSION,
-			   .code = code,
-			   .len = (uint32_t)len };
+	struct frame f = {
+		.kind = FRAME_SESSION, .code = code, .len = (uint32_t)len};
 
 	frame_put(&f, ret);
 	return FRAME_HEAD + len;
@@ -19,11 +18,11 @@ static size_t whole(uint16_t code, size_t len, uint8_t *ret)
 
 size_t greet_hello_frame(uint8_t service, uint64_t epoch, uint8_t *ret)
 {
-	struct msg_session_hello m = { .magic = GREET_MAGIC,
-				       .version_min = SECURE_VERSION_MIN,
-				       .version_max = SECURE_VERSION_MAX,
-				       .service = service,
-				       .epoch = epoch };
+	struct msg_session_hello m = {.magic = GREET_MAGIC,
+				      .version_min = SECURE_VERSION_MIN,
+				      .version_max = SECURE_VERSION_MAX,
+				      .service = service,
+				      .epoch = epoch};
 	size_t len;
 	int r = msg_session_hello_encode(&m, ret + FRAME_HEAD,
 					 GREET_MAX - FRAME_HEAD, &len);
@@ -35,7 +34,7 @@ size_t greet_hello_frame(uint8_t service, uint64_t epoch, uint8_t *ret)
 
 size_t greet_chan_frame(uint64_t token, uint8_t *ret)
 {
-	struct msg_session_chan m = { .magic = GREET_MAGIC, .token = token };
+	struct msg_session_chan m = {.magic = GREET_MAGIC, .token = token};
 	size_t len;
 	int r = msg_session_chan_encode(&m, ret + FRAME_HEAD,
 					GREET_MAX - FRAME_HEAD, &len);

@@ -32,11 +32,19 @@ struct key {
 };
 
 #define AT(field) offsetof(struct hostconf, field)
-#define S(name, field, initial) \
-	{ name, STR, AT(field), sizeof(((struct hostconf *)0)->field), 0, 0, initial }
-#define N(name, field, min, max, initial) \
-	{ name, U32, AT(field), 4, min, max, initial }
-#define P(name, field, initial) { name, U16, AT(field), 2, 1, 65535, initial }
+#define S(name, field, initial)                                                \
+	{                                                                      \
+		name, STR, AT(field), sizeof(((struct hostconf *)0)->field),   \
+			0, 0, initial                                          \
+	}
+#define N(name, field, min, max, initial)                                      \
+	{                                                                      \
+		name, U32, AT(field), 4, min, max, initial                     \
+	}
+#define P(name, field, initial)                                                \
+	{                                                                      \
+		name, U16, AT(field), 2, 1, 65535, initial                     \
+	}
 
 static const struct key keys[] = {
 	/* who this host is */
@@ -52,7 +60,7 @@ static const struct key keys[] = {
 	N("named_host", named_host, 1, 65535, NULL),
 	S("named_addr", named_addr, NULL),
 	P("named_port", named_port, "7710"),
-	{ "named_key", KEY, AT(named_key), 32, 0, 0, NULL },
+	{"named_key", KEY, AT(named_key), 32, 0, 0, NULL},
 	/* PIDs of this host: 22 bits in all */
 	N("pid_block", pid_block, 300, 1u << 22, NULL),
 	N("pid_block_size", pid_block_size, 256, 1u << 20, "16384"),
@@ -63,10 +71,10 @@ static const struct key keys[] = {
 	/* when this host is idle, and how much it lends */
 	S("console", console, ""),
 	N("idle_secs", idle_secs, 0, 86400, "30"),
-	{ "load_in_centi", CENTI3, AT(load_in_centi), 12, 0, 100000,
-	  "75,100,150" },
-	{ "load_out_centi", CENTI3, AT(load_out_centi), 12, 0, 100000,
-	  "250,275,300" },
+	{"load_in_centi", CENTI3, AT(load_in_centi), 12, 0, 100000,
+	 "75,100,150"},
+	{"load_out_centi", CENTI3, AT(load_out_centi), 12, 0, 100000,
+	 "250,275,300"},
 	N("sample_ms", sample_ms, 100, 600000, "5000"),
 	N("report_ms", report_ms, 100, 3600000, "60000"),
 	N("down_ms", down_ms, 1000, 86400000, "180000"),
@@ -137,11 +145,10 @@ static int get_value(struct hostconf *c, const struct key *k, const char *s)
 	case CENTI3:
 		return get_numbers(s, k, to, 3);
 	case KEY:
-		return sodium_hex2bin(to, 32, s, strlen(s), NULL, &len,
-				      NULL) ||
-				       len != 32 || strlen(s) != 64 ?
-			       -EINVAL :
-			       0;
+		return sodium_hex2bin(to, 32, s, strlen(s), NULL, &len, NULL) ||
+				       len != 32 || strlen(s) != 64
+			       ? -EINVAL
+			       : 0;
 	}
 	return -EINVAL;
 }
@@ -159,8 +166,7 @@ static int put_value(struct buf *b, const struct hostconf *c,
 			return -EINVAL;
 		return buf_addf(b, "%s=%s\n", k->name, (const char *)from);
 	case U16:
-		return buf_addf(b, "%s=%u\n", k->name,
-				*(const uint16_t *)from);
+		return buf_addf(b, "%s=%u\n", k->name, *(const uint16_t *)from);
 	case U32:
 		return buf_addf(b, "%s=%u\n", k->name, *n);
 	case CENTI3:
@@ -218,8 +224,8 @@ static int take_line(struct hostconf *c, char *line, bool seen[KEYS],
 	return -EINVAL;
 }
 
-static int take_file(struct hostconf *c, char *text, bool seen[KEYS],
-		     char *err, size_t errcap)
+static int take_file(struct hostconf *c, char *text, bool seen[KEYS], char *err,
+		     size_t errcap)
 {
 	unsigned number = 0;
 
@@ -251,7 +257,8 @@ static int check(const struct hostconf *c, const bool seen[KEYS], char *err,
 		return -EINVAL;
 	}
 	if (!policy_ok(c->import_policy) || !policy_ok(c->export_policy)) {
-		snprintf(err, errcap, "host.conf: a policy is none, root or all");
+		snprintf(err, errcap,
+			 "host.conf: a policy is none, root or all");
 		return -EINVAL;
 	}
 	return 0;
@@ -259,7 +266,7 @@ static int check(const struct hostconf *c, const bool seen[KEYS], char *err,
 
 void hostconf_init(struct hostconf *ret)
 {
-	*ret = (struct hostconf){ 0 };
+	*ret = (struct hostconf){0};
 	for (size_t i = 0; i < KEYS; i++) {
 		if (keys[i].initial)
 			(void)get_value(ret, &keys[i], keys[i].initial);
@@ -268,8 +275,8 @@ void hostconf_init(struct hostconf *ret)
 
 int hostconf_load(struct hostconf *ret, char *err, size_t errcap)
 {
-	SCOPED(buf_free) struct buf b = { 0 };
-	bool seen[KEYS] = { false };
+	SCOPED(buf_free) struct buf b = {0};
+	bool seen[KEYS] = {false};
 	char path[PATH_MAX];
 	struct hostconf c;
 	int r = state_path("host.conf", path, sizeof(path));
@@ -278,7 +285,8 @@ int hostconf_load(struct hostconf *ret, char *err, size_t errcap)
 		r = fd_read_file(path, FILE_MAX, &b);
 	if (r == -ENOENT) {
 		snprintf(err, errcap,
-			 "this host is in no cell; use sprite init or sprite join");
+			 "this host is in no cell; use sprite init or sprite "
+			 "join");
 		return r;
 	}
 	if (r || (buf_len(&b) && strlen((char *)buf_data(&b)) != buf_len(&b))) {
@@ -298,7 +306,7 @@ int hostconf_load(struct hostconf *ret, char *err, size_t errcap)
 
 int hostconf_save(const struct hostconf *c)
 {
-	SCOPED(buf_free) struct buf b = { 0 };
+	SCOPED(buf_free) struct buf b = {0};
 	char path[PATH_MAX];
 	int r = state_path("", path, sizeof(path));
 
@@ -315,7 +323,7 @@ int hostconf_save(const struct hostconf *c)
 
 int hostkey_load(uint8_t ret_secret[32], uint8_t ret_public[32])
 {
-	struct buf b = { 0 };
+	struct buf b = {0};
 	char path[PATH_MAX];
 	struct stat st;
 	int r = state_path("host.key", path, sizeof(path));
@@ -363,7 +371,7 @@ int hostkey_make(uint8_t ret_secret[32], uint8_t ret_public[32])
 int hostconf_identity(const struct hostconf *c, enum rpc_service s,
 		      struct rpc_identity *ret)
 {
-	struct rpc_identity id = { .host = c->host, .service = s };
+	struct rpc_identity id = {.host = c->host, .service = s};
 	int r = hostkey_load(id.secret, id.public_key);
 
 	if (!r)

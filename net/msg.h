@@ -20,8 +20,11 @@
  *
  * Decoded str and blob fields point into the buffer decoded.
  */
-#include "wire.h"
 #include <errno.h>
+
+#include "wire.h"
+
+#ifdef MSG_TABLE
 
 #define FIELD(kind, name) wire_##kind name;
 #define STRUCT(name, ...)         \
@@ -97,5 +100,7 @@
 #define REPLY(code, name, ...) REQUEST(code, name, 0, __VA_ARGS__)
 #define NOTE(code, name, senders, ...) REQUEST(code, name, 0, __VA_ARGS__)
 #include MSG_TABLE
+
+#endif
 
 #endif

@@ -169,7 +169,7 @@ void noise_init(struct noise *s, bool initiator, bool psk,
 	static const char kk[HASH] = "Noise_KK_25519_ChaChaPoly_BLAKE2b";
 	static const char nk[HASH] = "Noise_NKpsk0_25519_ChaChaPoly_BLAKE2b";
 
-	*s = (struct noise){ .initiator = initiator, .psk = psk };
+	*s = (struct noise){.initiator = initiator, .psk = psk};
 	memcpy(s->s, keys->secret, 32);
 	memcpy(s->s_pub, keys->public_key, 32);
 	memcpy(s->rs, keys->remote, 32);

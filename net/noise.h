@@ -38,7 +38,8 @@ struct noise_keys {
 
 /* keys are copied.  prologue is bound into the transcript. */
 void noise_init(struct noise *s, bool initiator, bool psk,
-		const struct noise_keys *keys, const void *prologue, size_t len);
+		const struct noise_keys *keys, const void *prologue,
+		size_t len);
 /* More bytes that both sides must have seen alike. */
 void noise_bind(struct noise *s, const void *p, size_t len);
 /* The two messages, in the order: initiator writes 1, responder writes 2.

@@ -25,15 +25,22 @@
 
 #define HOSTS_MAX    65536u
 #define PREFIXES_MAX 65536u
+#define BLOCKS_MAX   65536u
 #define CACHE_MAX    (8u << 20)
 #define WATCH_MS     10000u
 #define AGAIN_MS     2000u
+
+struct block {
+	uint32_t first, host;
+};
 
 struct table {
 	struct roster_host *hosts;
 	size_t nhosts;
 	struct roster_prefix *prefixes;
 	size_t nprefixes;
+	struct block *blocks;
+	size_t nblocks;
 	uint64_t version;
 	uint32_t hostdb;
 };
@@ -55,7 +62,8 @@ static void table_free(struct table *t)
 {
 	free(t->hosts);
 	free(t->prefixes);
-	*t = (struct table){ 0 };
+	free(t->blocks);
+	*t = (struct table){0};
 }
 
 /* ---- from and to messages ---- */
@@ -80,13 +88,13 @@ static bool numeric(const char *addr)
 
 static int to_host(const struct msg_roster_host *m, struct roster_host *ret)
 {
-	struct roster_host h = { .id = m->id,
-				 .port = { [SVC_NAMED] = m->port_named,
-					   [SVC_FSD] = m->port_fsd,
-					   [SVC_MIGD] = m->port_migd,
-					   [SVC_HOSTDB] = m->port_hostdb },
-				 .pid_block = m->pid_block,
-				 .removed = m->removed != 0 };
+	struct roster_host h = {.id = m->id,
+				.port = {[SVC_NAMED] = m->port_named,
+					 [SVC_FSD] = m->port_fsd,
+					 [SVC_MIGD] = m->port_migd,
+					 [SVC_HOSTDB] = m->port_hostdb},
+				.pid_block = m->pid_block,
+				.removed = m->removed != 0};
 
 	if (!m->id || m->key.len != sizeof(h.key) || !numeric(m->addr) ||
 	    copy_str(h.name, sizeof(h.name), m->name) ||
@@ -141,12 +149,30 @@ static int take_prefixes(struct table *t, struct wire_blob blob)
 			return -ENOMEM;
 		t->prefixes = more;
 		p = &t->prefixes[t->nprefixes];
-		*p = (struct roster_prefix){ .host = m.host,
-					     .domain = m.domain };
+		*p = (struct roster_prefix){.host = m.host, .domain = m.domain};
 		if (*m.prefix != '/' ||
 		    copy_str(p->prefix, sizeof(p->prefix), m.prefix))
 			return -EBADMSG;
 		t->nprefixes++;
+	}
+	return 0;
+}
+
+static int take_blocks(struct table *t, struct wire_blob blob)
+{
+	struct wire_reader r = wire_reader(blob.p, blob.len);
+
+	while (r.left) {
+		struct msg_roster_block m = msg_roster_block_get(&r);
+		struct block *more;
+
+		if (r.failed || t->nblocks == BLOCKS_MAX)
+			return -EBADMSG;
+		more = grow(t->blocks, t->nblocks, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		t->blocks = more;
+		t->blocks[t->nblocks++] = (struct block){m.first, m.host};
 	}
 	return 0;
 }
@@ -158,14 +184,15 @@ static int by_id(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static int table_make(uint64_t version, uint32_t hostdb, struct wire_blob hosts,
-		      struct wire_blob prefixes, struct table *ret)
+static int table_make(const struct msg_named_table *m, struct table *ret)
 {
-	struct table t = { .version = version, .hostdb = hostdb };
-	int r = take_hosts(&t, hosts);
+	struct table t = {.version = m->version, .hostdb = m->hostdb_host};
+	int r = take_hosts(&t, m->hosts);
 
 	if (!r)
-		r = take_prefixes(&t, prefixes);
+		r = take_prefixes(&t, m->prefixes);
+	if (!r)
+		r = take_blocks(&t, m->blocks);
 	if (r) {
 		table_free(&t);
 		return r;
@@ -183,14 +210,12 @@ static int table_of_body(const void *body, size_t len, struct table *ret)
 	struct msg_named_table m;
 	int r = msg_named_table_decode(body, len, &m);
 
-	return r ? r :
-		   table_make(m.version, m.hostdb_host, m.hosts, m.prefixes,
-			      ret);
+	return r ? r : table_make(&m, ret);
 }
 
 static void cache_read(struct roster *t)
 {
-	SCOPED(buf_free) struct buf b = { 0 };
+	SCOPED(buf_free) struct buf b = {0};
 	char path[PATH_MAX];
 	int r = state_path("roster.cache", path, sizeof(path));
 
@@ -211,7 +236,8 @@ static void cache_write(const void *body, size_t len)
 	if (!r)
 		r = fd_write_file(path, body, len, 0644);
 	if (r)
-		log_warn("cannot write %s: %s; a restart without named will not know the cell",
+		log_warn("cannot write %s: %s; a restart without named will "
+			 "not know the cell",
 			 path, status_text(r));
 }
 
@@ -288,9 +314,9 @@ static void on_watching(void *arg, int status, const struct rpc_msg *m)
 
 static void watch(struct roster *t)
 {
-	struct msg_named_watch w = { .version = t->t.version };
+	struct msg_named_watch w = {.version = t->t.version};
 	uint8_t body[16];
-	struct rpc_out o = { .code = MSG_named_watch, .body = body };
+	struct rpc_out o = {.code = MSG_named_watch, .body = body};
 	int r = msg_named_watch_encode(&w, body, sizeof(body), &o.len);
 
 	if (!r)
@@ -328,7 +354,7 @@ struct roster *roster_new(const struct hostconf *c, void (*changed)(void *arg),
 	t->conf = *c;
 	t->changed = changed;
 	t->arg = arg;
-	t->again = (struct timer){ .fire = watch_again, .data = t };
+	t->again = (struct timer){.fire = watch_again, .data = t};
 	t->have_own_key = hostkey_load(secret, t->own_key) == 0;
 	explicit_bzero(secret, sizeof(secret));
 	cache_read(t);
@@ -337,9 +363,8 @@ struct roster *roster_new(const struct hostconf *c, void (*changed)(void *arg),
 
 int roster_start(struct roster *t, struct rpc *r)
 {
-	struct rpc_peer_hooks h = { .on_up = on_up,
-				    .on_note = on_note,
-				    .arg = t };
+	struct rpc_peer_hooks h = {
+		.on_up = on_up, .on_note = on_note, .arg = t};
 	char path[PATH_MAX];
 	int e;
 
@@ -396,11 +421,11 @@ int roster_key(void *roster, uint32_t host, uint8_t ret_key[32])
 
 const struct roster_host *roster_host(const struct roster *t, uint32_t id)
 {
-	struct roster_host key = { .id = id };
+	struct roster_host key = {.id = id};
 
-	return t->t.nhosts ? bsearch(&key, t->t.hosts, t->t.nhosts,
-				     sizeof(key), by_id) :
-			     NULL;
+	return t->t.nhosts ? bsearch(&key, t->t.hosts, t->t.nhosts, sizeof(key),
+				     by_id)
+			   : NULL;
 }
 
 const struct roster_host *roster_by_name(const struct roster *t,
@@ -428,11 +453,11 @@ const struct roster_host *roster_at(const struct roster *t, unsigned i)
 uint32_t roster_home_of_pid(const struct roster *t, uint32_t pid,
 			    uint32_t block_size)
 {
-	for (size_t i = 0; i < t->t.nhosts; i++) {
-		const struct roster_host *h = &t->t.hosts[i];
+	for (size_t i = 0; i < t->t.nblocks; i++) {
+		const struct block *b = &t->t.blocks[i];
 
-		if (pid >= h->pid_block && pid - h->pid_block < block_size)
-			return h->id;
+		if (pid >= b->first && pid - b->first < block_size)
+			return b->host;
 	}
 	return 0;
 }
@@ -454,10 +479,10 @@ struct rpc_peer *roster_named(const struct roster *t)
 
 static struct rpc_peer *own_peer(struct roster *t, enum rpc_service s)
 {
-	static const char *const socks[] = { [SVC_NAMED] = "named.sock",
-					     [SVC_FSD] = "fsd.sock",
-					     [SVC_MIGD] = "migd.sock",
-					     [SVC_HOSTDB] = "hostdb.sock" };
+	static const char *const socks[] = {[SVC_NAMED] = "named.sock",
+					    [SVC_FSD] = "fsd.sock",
+					    [SVC_MIGD] = "migd.sock",
+					    [SVC_HOSTDB] = "hostdb.sock"};
 	char path[PATH_MAX];
 
 	if (run_path(socks[s], path, sizeof(path)))

@@ -15,8 +15,8 @@
 #include "fd.h"
 #include "log.h"
 
-#define ACCEPTS	  32  /* before others get a turn */
-#define REST_MS	  100 /* without descriptors, accepting only spins */
+#define ACCEPTS 32  /* before others get a turn */
+#define REST_MS 100 /* without descriptors, accepting only spins */
 
 static const struct rpc_limits defaults = {
 	.handshake_ms = 5000,
@@ -27,6 +27,7 @@ static const struct rpc_limits defaults = {
 	.backoff_max_ms = 2000,
 	.session_keep_ms = 600000,
 	.backlog_max = 256u << 20,
+	.ahead_max = 32u << 20,
 	.reqs_max = 8192,
 	.unproved_max = 128,
 	.records_max = 16384,
@@ -73,7 +74,7 @@ struct rpc *rpc_new(struct env *env, const struct rpc_identity *id,
 	if (h)
 		r->h = *h;
 	r->lim = defaults;
-	r->reaper = (struct timer){ .fire = reap, .data = r };
+	r->reaper = (struct timer){.fire = reap, .data = r};
 	list_init(&r->conns);
 	list_init(&r->closed);
 	list_init(&r->dirty);
@@ -157,8 +158,10 @@ void rpc_accept_chan(struct rpc *r, rpc_chan_fn *fn, void *arg)
 
 void rpc_drop_host(struct rpc *r, uint32_t host)
 {
-	list_each_safe(c, &r->conns, struct rpc_conn, link) {
-		if (c->tcp && c->host == host && host != r->id.host)
+	list_each_safe(c, &r->conns, struct rpc_conn, link)
+	{
+		if (c->sec && secure_host(c->sec) == host &&
+		    host != r->id.host)
 			conn_close(c, -EKEYREVOKED);
 	}
 }
@@ -229,7 +232,7 @@ static int listener_add(struct rpc *r, int fd, bool tcp)
 	l->r = r;
 	l->tcp = tcp;
 	l->fd = fd;
-	l->rest = (struct timer){ .fire = rested, .data = l };
+	l->rest = (struct timer){.fire = rested, .data = l};
 	ev_io_init(&l->w, on_acceptable, fd, EV_READ);
 	l->w.data = l;
 	ev_io_start(r->loop, &l->w);
@@ -256,10 +259,10 @@ static int tcp_listen(const struct sockaddr *sa, socklen_t len)
 
 int rpc_listen_tcp(struct rpc *r, const char *addr, uint16_t port)
 {
-	struct sockaddr_in in4 = { .sin_family = AF_INET,
-				   .sin_port = htons(port) };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6,
-				    .sin6_port = htons(port) };
+	struct sockaddr_in in4 = {.sin_family = AF_INET,
+				  .sin_port = htons(port)};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
+				   .sin6_port = htons(port)};
 	int fd;
 
 	if (!addr || inet_pton(AF_INET, addr, &in4.sin_addr) == 1)

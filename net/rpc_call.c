@@ -26,7 +26,7 @@ static void send_acks(struct rpc_peer *p)
 {
 	uint8_t raw[PEER_ACKS * 8], body[sizeof(raw) + 16];
 	struct wire_writer w = wire_writer(raw, sizeof(raw));
-	struct msg_session_ack m = { .calls = { .p = raw } };
+	struct msg_session_ack m = {.calls = {.p = raw}};
 	uint64_t lowest = call_lowest(p);
 	size_t len;
 
@@ -91,6 +91,10 @@ void call_send(struct rpc_call *call)
 	/* Still in the queue of this connection: it told us busy too early. */
 	if (!list_empty(&call->out->link))
 		return;
+	if (rpc_conn_backlog(p->conn) > p->r->lim.ahead_max) {
+		p->stalled = true;
+		return;
+	}
 	if (!(call->flags & RPC_IDEMPOTENT))
 		flags |= FRAME_ONCE;
 	if (call->out->started)
@@ -104,7 +108,7 @@ static int new_call(struct map *calls, struct list *order, uint64_t id,
 		    uint8_t flags, const struct rpc_out *o,
 		    struct rpc_call **ret)
 {
-	struct frame f = { .kind = FRAME_REQUEST, .flags = flags, .id = id };
+	struct frame f = {.kind = FRAME_REQUEST, .flags = flags, .id = id};
 	struct rpc_call *call = calloc(1, sizeof(*call));
 	struct rpc_out keep = *o;
 	int r;
@@ -123,8 +127,7 @@ static int new_call(struct map *calls, struct list *order, uint64_t id,
 		return r;
 	}
 	call->id = id;
-	call->deadline =
-		(struct timer){ .fire = on_deadline, .data = call };
+	call->deadline = (struct timer){.fire = on_deadline, .data = call};
 	list_add_tail(order, &call->link);
 	*ret = call;
 	return 0;
@@ -155,7 +158,7 @@ int rpc_call(struct rpc_peer *p, const struct rpc_out *o, uint32_t deadline_ms,
 		*ret_call = call;
 	if (!p->up)
 		peer_connect(p);
-	else if (!p->held)
+	else if (!p->held && !p->stalled)
 		call_send(call);
 	return 0;
 }
@@ -194,9 +197,9 @@ void rpc_call_cancel(struct rpc_call *call)
 
 static struct rpc_call *find_call(struct rpc_conn *c, const struct frame *f)
 {
-	struct map *m = f->flags & FRAME_CONN ? &c->calls :
-			c->peer		      ? &c->peer->calls :
-						NULL;
+	struct map *m = f->flags & FRAME_CONN ? &c->calls
+			: c->peer	      ? &c->peer->calls
+					      : NULL;
 
 	return m ? map_entry(map_get(m, f->id), struct rpc_call, node) : NULL;
 }
@@ -239,7 +242,7 @@ void call_busy(struct rpc_conn *c, const struct frame *f)
 
 static int send_note(struct rpc_conn *c, const struct rpc_out *from)
 {
-	struct frame f = { .kind = FRAME_NOTE };
+	struct frame f = {.kind = FRAME_NOTE};
 	struct out *o;
 	int r;
 

@@ -44,7 +44,7 @@ struct rpc_conn *conn_new(struct rpc *r, int fd, bool tcp, bool initiator)
 	c->tcp = tcp;
 	c->initiator = initiator;
 	c->next_id = 1;
-	c->timer = (struct timer){ .fire = on_timer, .data = c };
+	c->timer = (struct timer){.fire = on_timer, .data = c};
 	list_init(&c->dirty);
 	list_init(&c->outq);
 	list_init(&c->call_list);
@@ -180,12 +180,12 @@ static int psk_of(void *arg, uint64_t token, uint8_t ret_psk[32])
 static int start_secure(struct rpc_conn *c)
 {
 	struct rpc *r = c->r;
-	struct secure_conf conf = { .host = r->id.host,
-				    .service = (uint8_t)r->id.service,
-				    .key_of = key_of,
-				    .key_arg = r,
-				    .psk_of = r->psk_of ? psk_of : NULL,
-				    .psk_arg = r };
+	struct secure_conf conf = {.host = r->id.host,
+				   .service = (uint8_t)r->id.service,
+				   .key_of = key_of,
+				   .key_arg = r,
+				   .psk_of = r->psk_of ? psk_of : NULL,
+				   .psk_arg = r};
 	int e = 0;
 
 	memcpy(conf.secret, r->id.secret, 32);
@@ -230,7 +230,7 @@ int conn_begin(struct rpc_conn *c)
 		else if (c->initiator)
 			greet_hello(c);
 	}
-	if (e)
+	if (e || c->state == CONN_CLOSED)
 		return e;
 	ev_io_start(c->r->loop, &c->rd);
 	conn_flush(c);
@@ -263,7 +263,7 @@ static void on_timer(struct timer *t)
 	struct rpc_conn *c = t->data;
 	struct rpc *r = c->r;
 	uint64_t now = env_now_ms(r->env), silent = now - c->rx_ms;
-	struct frame ping = { .kind = FRAME_PING };
+	struct frame ping = {.kind = FRAME_PING};
 
 	if (c->state != CONN_OPEN) {
 		conn_close(c, -ETIMEDOUT);
@@ -281,9 +281,9 @@ static void on_timer(struct timer *t)
 		return;
 	}
 	env_after(r->env, t,
-		  r->lim.dead_ms - silent < r->lim.ping_ms ?
-			  r->lim.dead_ms - silent :
-			  r->lim.ping_ms);
+		  r->lim.dead_ms - silent < r->lim.ping_ms
+			  ? r->lim.dead_ms - silent
+			  : r->lim.ping_ms);
 	conn_send_new(c, &ping, NULL);
 }
 
@@ -308,17 +308,17 @@ static void note(struct rpc_conn *c, const struct rpc_msg *m)
 
 static void dispatch_open(struct rpc_conn *c, const struct frame_msg *fm)
 {
-	struct frame pong = { .kind = FRAME_PONG };
+	struct frame pong = {.kind = FRAME_PONG};
 	const struct frame *f = &fm->f;
 	int fds[RPC_FDS_MAX];
-	struct rpc_msg m = { .code = f->code,
-			     .body = fm->body,
-			     .len = f->len,
-			     .payload = fm->payload,
-			     .payload_len = f->payload_len,
-			     .fds = fds,
-			     .nfds = f->nfds,
-			     .replayed = f->flags & FRAME_REPLAYED };
+	struct rpc_msg m = {.code = f->code,
+			    .body = fm->body,
+			    .len = f->len,
+			    .payload = fm->payload,
+			    .payload_len = f->payload_len,
+			    .fds = fds,
+			    .nfds = f->nfds,
+			    .replayed = f->flags & FRAME_REPLAYED};
 
 	take_fds(c, f->nfds, fds);
 	switch (f->kind) {
@@ -466,10 +466,10 @@ static ssize_t receive(int fd, struct iovec *iov, int *fds, size_t *nfds)
 		char room[CMSG_SPACE(sizeof(int) * RPC_FDS_MAX)];
 		struct cmsghdr align;
 	} ctl;
-	struct msghdr m = { .msg_iov = iov,
-			    .msg_iovlen = 2,
-			    .msg_control = &ctl,
-			    .msg_controllen = sizeof(ctl) };
+	struct msghdr m = {.msg_iov = iov,
+			   .msg_iovlen = 2,
+			   .msg_control = &ctl,
+			   .msg_controllen = sizeof(ctl)};
 	ssize_t n;
 
 	do
@@ -501,8 +501,7 @@ static bool keep_fds(struct rpc_conn *c, const int *fds, size_t n)
 
 static ssize_t read_plain(struct rpc_conn *c, size_t *ret_asked)
 {
-	struct iovec iov[2] = { { 0 },
-				{ .iov_base = c->rx, .iov_len = RX_PLAIN } };
+	struct iovec iov[2] = {{0}, {.iov_base = c->rx, .iov_len = RX_PLAIN}};
 	int fds[RPC_FDS_MAX];
 	size_t nfds, direct;
 	struct frame_msg fm;

@@ -13,25 +13,23 @@
 #include "greet.h"
 #include "session_msg.h"
 
-
-
 void conn_greet(struct rpc_conn *c, uint16_t code, int status, const void *body,
 		size_t len)
 {
-	struct frame f = { .kind = FRAME_SESSION, .status = status };
-	struct rpc_out o = { .code = code, .body = body, .len = len };
+	struct frame f = {.kind = FRAME_SESSION, .status = status};
+	struct rpc_out o = {.code = code, .body = body, .len = len};
 
 	conn_send_new(c, &f, &o);
 }
 
 void greet_hello(struct rpc_conn *c)
 {
-	struct msg_session_hello m = { .magic = GREET_MAGIC,
-				       .version_min = SECURE_VERSION_MIN,
-				       .version_max = SECURE_VERSION_MAX,
-				       .host = c->r->id.host,
-				       .service = (uint8_t)c->r->id.service,
-				       .epoch = c->r->id.epoch };
+	struct msg_session_hello m = {.magic = GREET_MAGIC,
+				      .version_min = SECURE_VERSION_MIN,
+				      .version_max = SECURE_VERSION_MAX,
+				      .host = c->r->id.host,
+				      .service = (uint8_t)c->r->id.service,
+				      .epoch = c->r->id.epoch};
 	uint8_t body[64];
 	size_t len;
 
@@ -41,10 +39,10 @@ void greet_hello(struct rpc_conn *c)
 
 static void welcome(struct rpc_conn *c, int status)
 {
-	struct msg_session_welcome m = { .version = SECURE_VERSION_MAX,
-					 .host = c->r->id.host,
-					 .service = (uint8_t)c->r->id.service,
-					 .epoch = c->r->id.epoch };
+	struct msg_session_welcome m = {.version = SECURE_VERSION_MAX,
+					.host = c->r->id.host,
+					.service = (uint8_t)c->r->id.service,
+					.epoch = c->r->id.epoch};
 	uint8_t body[64];
 	size_t len;
 

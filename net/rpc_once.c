@@ -19,7 +19,8 @@
 
 static struct session *find(struct rpc *r, uint32_t host, enum rpc_service s)
 {
-	list_each(it, &r->sessions, struct session, link) {
+	list_each(it, &r->sessions, struct session, link)
+	{
 		if (it->host == host && it->service == s)
 			return it;
 	}
@@ -64,7 +65,8 @@ static void forget_old(struct rpc *r)
 {
 	uint64_t now = env_now_ms(r->env);
 
-	list_each(s, &r->sessions, struct session, link) {
+	list_each(s, &r->sessions, struct session, link)
+	{
 		if (!s->conn && now - s->gone_ms > r->lim.session_keep_ms) {
 			session_free(s);
 			return;
@@ -159,7 +161,8 @@ void session_ack(struct session *s, uint64_t ack)
 	if (ack <= s->acked)
 		return;
 	s->acked = ack;
-	list_each_safe(rec, &s->order, struct record, link) {
+	list_each_safe(rec, &s->order, struct record, link)
+	{
 		if (rec->id >= ack)
 			break;
 		forget(rec);

@@ -19,7 +19,7 @@
 #include "conn.h"
 #include "fd.h"
 
-#define TX_AHEAD    (128u << 10) /* sealed before each write */
+#define TX_AHEAD    (256u << 10) /* sealed before each write */
 #define TURN_BYTES  (4u << 20)	 /* written before others get a turn */
 #define DIRECT	    (16u << 10)	 /* a payload this long is sealed in place */
 #define FLUSH_BYTES (64u << 10)	 /* not to wait for the end of a dispatch */
@@ -64,9 +64,9 @@ int out_new(const struct frame *f, const struct rpc_out *from, struct out **ret)
 	o = malloc(size);
 	if (!o)
 		return -ENOMEM;
-	*o = (struct out){ .refs = 1,
-			   .head_len = FRAME_HEAD + from->len,
-			   .payload_len = from->payload_len };
+	*o = (struct out){.refs = 1,
+			  .head_len = FRAME_HEAD + from->len,
+			  .payload_len = from->payload_len};
 	list_init(&o->link);
 	o->fds = (int *)(void *)(o + 1);
 	o->head = (uint8_t *)(o->fds + from->nfds);
@@ -133,7 +133,8 @@ static int gather(const struct rpc_conn *c, struct iovec *iov)
 {
 	int n = 0;
 
-	list_each(o, &c->outq, struct out, link) {
+	list_each(o, &c->outq, struct out, link)
+	{
 		size_t off = o->off;
 
 		/* Descriptors travel with the first byte of what is sent. */
@@ -160,7 +161,7 @@ static ssize_t send_gathered(int fd, struct iovec *iov, int n,
 		char room[CMSG_SPACE(sizeof(int) * RPC_FDS_MAX)];
 		struct cmsghdr align;
 	} ctl;
-	struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)n };
+	struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)n};
 	ssize_t put;
 
 	if (first->nfds && first->off == 0) {
@@ -308,6 +309,8 @@ void conn_flush(struct rpc_conn *c)
 		ev_io_start(c->r->loop, &c->wr);
 	else if (ev_is_active(&c->wr))
 		ev_io_stop(c->r->loop, &c->wr);
+	if (c->peer)
+		peer_drained(c->peer, left);
 }
 
 void conn_send(struct rpc_conn *c, struct out *o)

@@ -18,7 +18,7 @@
 enum { INNER, OWNER }; /* hooks */
 
 static const char *const service_names[] = {
-	[SVC_NAMED] = "named", [SVC_FSD] = "fsd", [SVC_MIGD] = "migd",
+	[SVC_NAMED] = "named",	 [SVC_FSD] = "fsd",   [SVC_MIGD] = "migd",
 	[SVC_HOSTDB] = "hostdb", [SVC_TOOL] = "tool",
 };
 
@@ -45,8 +45,9 @@ static void unbusy(struct timer *t)
 {
 	struct rpc_peer *p = t->data;
 
-	list_each_safe(call, &p->order, struct rpc_call, link) {
-		if (!call->busy || !p->up || p->held)
+	list_each_safe(call, &p->order, struct rpc_call, link)
+	{
+		if (!call->busy || !p->up || p->held || p->stalled)
 			continue;
 		call->busy = false;
 		call_send(call);
@@ -65,8 +66,8 @@ static struct rpc_peer *peer_new(struct rpc *r, uint32_t host,
 	p->host = host;
 	p->service = s;
 	p->next_id = 1;
-	p->retry = (struct timer){ .fire = retry, .data = p };
-	p->busy = (struct timer){ .fire = unbusy, .data = p };
+	p->retry = (struct timer){.fire = retry, .data = p};
+	p->busy = (struct timer){.fire = unbusy, .data = p};
 	list_init(&p->order);
 	list_add_tail(&r->peers, &p->link);
 	return p;
@@ -74,7 +75,8 @@ static struct rpc_peer *peer_new(struct rpc *r, uint32_t host,
 
 struct rpc_peer *peer_find(struct rpc *r, uint32_t host, enum rpc_service s)
 {
-	list_each(p, &r->peers, struct rpc_peer, link) {
+	list_each(p, &r->peers, struct rpc_peer, link)
+	{
 		if (p->host == host && p->service == s)
 			return p;
 	}
@@ -235,7 +237,8 @@ static void fail_unrepeatable(struct rpc_peer *p)
 {
 	struct list ended = LIST_HEAD(ended);
 
-	list_each_safe(call, &p->order, struct rpc_call, link) {
+	list_each_safe(call, &p->order, struct rpc_call, link)
+	{
 		if (call->out->started && !(call->flags & RPC_IDEMPOTENT)) {
 			list_del(&call->link);
 			list_add_tail(&ended, &call->link);
@@ -248,12 +251,24 @@ static void fail_unrepeatable(struct rpc_peer *p)
 
 static void send_all(struct rpc_peer *p)
 {
-	list_each_safe(call, &p->order, struct rpc_call, link) {
-		if (!p->up || p->held)
+	list_each_safe(call, &p->order, struct rpc_call, link)
+	{
+		if (!p->up || p->held || p->stalled)
 			return;
-		if (call->sent_on != p->conn)
+		if (call->sent_on != p->conn && !call->busy)
 			call_send(call);
 	}
+}
+
+void peer_drained(struct rpc_peer *p, size_t left)
+{
+	if (!p->stalled || left > p->r->lim.ahead_max / 2)
+		return;
+	p->stalled = false;
+	/* Those told to wait have their own time, unless it passed meanwhile. */
+	if (!p->busy.impl)
+		unbusy(&p->busy);
+	send_all(p);
 }
 
 static void tell_up(struct rpc_peer *p, bool restarted)
@@ -266,7 +281,8 @@ static void tell_up(struct rpc_peer *p, bool restarted)
 
 static void forget_connection(struct rpc_peer *p)
 {
-	list_each(call, &p->order, struct rpc_call, link) {
+	list_each(call, &p->order, struct rpc_call, link)
+	{
 		call->sent_on = NULL;
 		call->busy = false;
 	}
@@ -303,6 +319,7 @@ void peer_lost(struct rpc_peer *p, struct rpc_conn *c)
 	p->conn = NULL;
 	p->up = false;
 	p->held = false;
+	p->stalled = false;
 	env_cancel(p->r->env, &p->busy);
 	forget_connection(p);
 	trouble(p, c->why);
@@ -352,7 +369,7 @@ void rpc_peer_keep(struct rpc_peer *p, bool on)
 
 void rpc_peer_probe(struct rpc_peer *p)
 {
-	struct frame ping = { .kind = FRAME_PING };
+	struct frame ping = {.kind = FRAME_PING};
 	struct rpc_conn *c = p->conn;
 
 	if (!p->up || !c->tcp || c->suspect_ms)

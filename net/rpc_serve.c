@@ -10,16 +10,17 @@
 static void send_status(struct rpc_conn *c, const struct frame *f, uint8_t kind,
 			int status)
 {
-	struct frame reply = { .kind = kind,
-			       .flags = f->flags & FRAME_CONN,
-			       .code = f->code,
-			       .status = status,
-			       .id = f->id };
+	struct frame reply = {.kind = kind,
+			      .flags = f->flags & FRAME_CONN,
+			      .code = f->code,
+			      .status = status,
+			      .id = f->id};
 
 	conn_send_new(c, &reply, NULL);
 }
 
-/* It was here before: give the answer again, or let it come to this connection. */
+/* It was here before: give the answer again, or let it come to this connection.
+ */
 static void serve_again(struct rpc_conn *c, const struct frame *f,
 			struct record *rec)
 {
@@ -131,10 +132,10 @@ uint32_t rpc_req_host(const struct rpc_req *q)
 
 void rpc_reply(struct rpc_req *q, int status, const struct rpc_out *from)
 {
-	struct frame f = { .kind = FRAME_REPLY,
-			   .flags = q->flags,
-			   .status = status,
-			   .id = q->id };
+	struct frame f = {.kind = FRAME_REPLY,
+			  .flags = q->flags,
+			  .status = status,
+			  .id = q->id};
 	struct rpc_conn *c = q->conn;
 	struct out *o = NULL;
 	int r;
@@ -160,15 +161,15 @@ void rpc_reply(struct rpc_req *q, int status, const struct rpc_out *from)
 
 void rpc_reply_err(struct rpc_req *q, int status, const char *sentence)
 {
-	struct rpc_out o = { .body = sentence,
-			     .len = sentence ? strlen(sentence) + 1 : 0 };
+	struct rpc_out o = {.body = sentence,
+			    .len = sentence ? strlen(sentence) + 1 : 0};
 
 	rpc_reply(q, status, &o);
 }
 
 void rpc_reply_busy(struct rpc_req *q)
 {
-	struct frame f = { .flags = q->flags, .id = q->id };
+	struct frame f = {.flags = q->flags, .id = q->id};
 	struct rpc_conn *c = q->conn;
 
 	if (q->rec)

@@ -40,8 +40,8 @@ enum { WHY_VERSION = 1, WHY_STRANGER, WHY_ELSEWHERE, WHY_DAMAGED };
 
 struct direction {
 	struct aead aead;
-	uint64_t n;	 /* records so far, also the nonce */
-	uint32_t since;	 /* records and bytes since the last rekey */
+	uint64_t n;	/* records so far, also the nonce */
+	uint32_t since; /* records and bytes since the last rekey */
 	uint64_t bytes;
 };
 
@@ -79,7 +79,7 @@ int secure_new(const struct secure_conf *c, bool initiator, struct secure **ret)
 	s = aligned_alloc(64, (sizeof(*s) + 63) & ~(size_t)63);
 	if (!s)
 		return -ENOMEM;
-	*s = (struct secure){ .c = *c, .initiator = initiator };
+	*s = (struct secure){.c = *c, .initiator = initiator};
 	if (!s->c.aeads)
 		s->c.aeads = secure_aeads();
 	if (!s->c.version_max) {
@@ -183,16 +183,16 @@ static void start_noise(struct secure *s, const uint8_t clear[CLEAR_HELLO],
 int secure_start(struct secure *s, struct buf *out)
 {
 	uint8_t msg[CLEAR_HELLO + NOISE_MSG];
-	struct hello h = { .version_min = s->c.version_min,
-			   .version_max = s->c.version_max,
-			   .pattern = s->c.join ? PATTERN_NKPSK : PATTERN_KK,
-			   .aeads = (uint8_t)s->c.aeads,
-			   .prefers = (uint8_t)secure_fastest(),
-			   .service = s->c.service,
-			   .to_service = s->c.to_service,
-			   .host = s->c.host,
-			   .to_host = s->c.to_host,
-			   .token = s->c.token };
+	struct hello h = {.version_min = s->c.version_min,
+			  .version_max = s->c.version_max,
+			  .pattern = s->c.join ? PATTERN_NKPSK : PATTERN_KK,
+			  .aeads = (uint8_t)s->c.aeads,
+			  .prefers = (uint8_t)secure_fastest(),
+			  .service = s->c.service,
+			  .to_service = s->c.to_service,
+			  .host = s->c.host,
+			  .to_host = s->c.to_host,
+			  .token = s->c.token};
 	int r;
 
 	put_hello(&h, msg);
@@ -226,17 +226,16 @@ static enum secure_aead choose_aead(const struct secure *s,
 		return AEAD_AES;
 	if (!(h->aeads & s->c.aeads & AEAD_AES))
 		return AEAD_CHACHA;
-	return h->prefers == AEAD_AES && secure_fastest() == AEAD_AES ?
-		       AEAD_AES :
-		       AEAD_CHACHA;
+	return h->prefers == AEAD_AES && secure_fastest() == AEAD_AES
+		       ? AEAD_AES
+		       : AEAD_CHACHA;
 }
 
 static int answer(struct secure *s, const struct hello *h, struct buf *out)
 {
 	enum secure_aead aead = choose_aead(s, h);
-	uint16_t version = h->version_max < s->c.version_max ?
-				   h->version_max :
-				   s->c.version_max;
+	uint16_t version = h->version_max < s->c.version_max ? h->version_max
+							     : s->c.version_max;
 	uint8_t msg[CLEAR_ANSWER + NOISE_MSG];
 	struct wire_writer w = wire_writer(msg, sizeof(msg));
 	int r;
@@ -257,7 +256,7 @@ static int answer(struct secure *s, const struct hello *h, struct buf *out)
 static int on_hello(struct secure *s, const uint8_t *p, size_t len,
 		    struct buf *out)
 {
-	uint8_t remote[32] = { 0 }, psk[32] = { 0 };
+	uint8_t remote[32] = {0}, psk[32] = {0};
 	struct hello h;
 	int r;
 
@@ -276,11 +275,11 @@ static int on_hello(struct secure *s, const uint8_t *p, size_t len,
 	    (!s->joiner && h.to_host != s->c.host))
 		return refuse(out, WHY_ELSEWHERE, -ECONNREFUSED);
 	if (s->joiner)
-		r = s->c.psk_of ? s->c.psk_of(s->c.psk_arg, h.token, psk) :
-				  -ENOENT;
+		r = s->c.psk_of ? s->c.psk_of(s->c.psk_arg, h.token, psk)
+				: -ENOENT;
 	else
-		r = s->c.key_of ? s->c.key_of(s->c.key_arg, h.host, remote) :
-				  -ENOENT;
+		r = s->c.key_of ? s->c.key_of(s->c.key_arg, h.host, remote)
+				: -ENOENT;
 	if (r)
 		return refuse(out, WHY_STRANGER, -EKEYREJECTED);
 	start_noise(s, p, remote, psk, s->joiner);
@@ -302,8 +301,7 @@ static int on_answer(struct secure *s, const uint8_t *p, size_t len)
 	if (noise_read_2(&s->noise, p + CLEAR_ANSWER))
 		return -EKEYREJECTED;
 	if (version < s->c.version_min || version > s->c.version_max ||
-	    (aead != AEAD_AES && aead != AEAD_CHACHA) ||
-	    !(aead & s->c.aeads))
+	    (aead != AEAD_AES && aead != AEAD_CHACHA) || !(aead & s->c.aeads))
 		return -EBADMSG;
 	agreed(s, aead);
 	return 1;
@@ -343,9 +341,9 @@ static int on_msg(struct secure *s, struct buf *out)
 /* How many bytes the message in s->msg has in all, as far as is known. */
 static size_t msg_size(const struct secure *s)
 {
-	return s->have < MSG_HEAD ?
-		       MSG_HEAD :
-		       MSG_HEAD + (size_t)s->msg[1] + ((size_t)s->msg[2] << 8);
+	return s->have < MSG_HEAD ? MSG_HEAD
+				  : MSG_HEAD + (size_t)s->msg[1] +
+					    ((size_t)s->msg[2] << 8);
 }
 
 int secure_feed(struct secure *s, const uint8_t *p, size_t n, size_t *ret_used,

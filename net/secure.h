@@ -19,9 +19,9 @@
 #define SECURE_VERSION_MIN 1u
 #define SECURE_VERSION_MAX 1u
 
-#define SECURE_RECORD 65536u /* plain bytes in one */
-#define SECURE_HEAD 4u
-#define SECURE_TAG 16u
+#define SECURE_RECORD	65536u /* plain bytes in one */
+#define SECURE_HEAD	4u
+#define SECURE_TAG	16u
 #define SECURE_OVERHEAD (SECURE_HEAD + SECURE_TAG)
 
 enum secure_aead { AEAD_CHACHA = 1, AEAD_AES = 2 };
@@ -50,7 +50,8 @@ struct secure_conf {
 
 struct secure;
 
-int secure_new(const struct secure_conf *c, bool initiator, struct secure **ret);
+int secure_new(const struct secure_conf *c, bool initiator,
+	       struct secure **ret);
 /* Wipes the keys.  NULL is fine. */
 void secure_free(struct secure *s);
 
@@ -81,7 +82,8 @@ void secure_seal(struct secure *s, const void *plain, size_t n, uint8_t *out);
  * not there yet; -EBADMSG. */
 long secure_record(const uint8_t *p, size_t n);
 /* Open a whole record; the plain bytes, len - SECURE_OVERHEAD of them, go to
- * out, which may be rec + SECURE_HEAD.  -EBADMSG: forged, replayed, reordered. */
+ * out, which may be rec + SECURE_HEAD.  -EBADMSG: forged, replayed, reordered.
+ */
 int secure_open(struct secure *s, const uint8_t *rec, size_t len, uint8_t *out);
 
 /* The AEADs this machine has, as bits, and the faster one (measured once). */

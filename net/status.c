@@ -9,11 +9,11 @@ static const struct {
 	int err;
 	const char *text;
 } statuses[] = {
-#define STATUS(number, err, text) { number, err, text },
+#define STATUS(number, err, text) {number, err, text},
 #include "status.def"
 };
 
-#define COUNT (sizeof(statuses) / sizeof(*statuses))
+#define COUNT	 (sizeof(statuses) / sizeof(*statuses))
 #define WIRE_EIO 5u
 
 uint32_t status_to_wire(int status)

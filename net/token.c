@@ -60,7 +60,7 @@ static int parse_raw(const uint8_t *raw, size_t len, struct token *ret)
 {
 	struct wire_reader r = wire_reader(raw, len);
 	const char *addr = wire_get_str(&r);
-	struct token t = { .port = wire_get_u16(&r) };
+	struct token t = {.port = wire_get_u16(&r)};
 
 	for (size_t i = 0; i < sizeof(t.host_key); i++)
 		t.host_key[i] = wire_get_u8(&r);

@@ -420,6 +420,23 @@ static void queue_shared(struct blob_args *a)
 	}
 }
 
+static void set_limits(struct blob_args *a)
+{
+	for (int i = 0; i < 16; i++) {
+		struct rlimit now = { 0 };
+		struct rlimit want = { a->rlimit[i].cur, a->rlimit[i].max };
+
+		/* A hard limit can be lowered, not always raised. */
+		if (SYS(SYS_prlimit64, 0, i, P(&want), 0) == 0)
+			continue;
+		SYS(SYS_prlimit64, 0, i, 0, P(&now));
+		want.rlim_max = now.rlim_max;
+		if (want.rlim_cur > want.rlim_max)
+			want.rlim_cur = want.rlim_max;
+		SYS(SYS_prlimit64, 0, i, P(&want), 0);
+	}
+}
+
 static void set_prctls(struct blob_args *a)
 {
 	if (a->keepcaps)
@@ -469,6 +486,7 @@ void blob_main(struct blob_args *a)
 	if (r)
 		fail(a, t->step, 0, r);
 	start_timers(a);
+	set_limits(a);
 	r = set_creds(a, &t->creds);
 	if (r)
 		fail(a, BLOB_STEP_IDS, 0, r);

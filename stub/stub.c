@@ -308,6 +308,8 @@ static void spawn(struct stub *s, const struct stub_msg *cmd, const int *fds,
 		become_child(s, cmd, fds[0]);
 		return;
 	}
+	/* Before the answer: only the child may keep its socket open. */
+	SYS(SYS_close, fds[0]);
 	put_stamp(&m, cmd);
 	m.pid = (int32_t)(pid > 0 ? pid : want);
 	m.err = (int32_t)(pid > 0 ? 0 : pid);
@@ -419,12 +421,19 @@ static void loop(struct stub *s)
 	struct pollfd p[2] = { { .events = POLLIN },
 			       { .fd = STUB_SIGFD, .events = POLLIN } };
 
-	/* What happened before the first report: children that ended. */
-	while (s->ctl >= 0 && report_child(s))
-		;
+	bool fresh = true;
+
 	for (;;) {
-		if (s->ctl < 0)
+		if (s->ctl < 0) {
 			reconnect(s);
+			fresh = true;
+		}
+		/* Children that ended before: their signal is gone. */
+		while (fresh && s->ctl >= 0 && report_child(s))
+			;
+		fresh = false;
+		if (s->ctl < 0)
+			continue;
 		p[0].fd = s->ctl;
 		if (SYS(SYS_ppoll, P(p), 2, 0, 0, 8) <= 0)
 			continue;

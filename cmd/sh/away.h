@@ -9,12 +9,14 @@
  */
 #include <stdbool.h>
 
+#include "make_proto.h"
+
 /*
- * argv[0] is the program's path.  True: it ran, *ret_status is its wait status.
- * False: it did not run, or its host was lost, or its owner took the host back
- * and it could not be moved.
+ * argv[0] is the program's path, where says the host.  True: it ran and
+ * *ret_status is its wait status.  False: it did not run, or its host was
+ * lost, or its owner wanted the host back and it could not be moved.
  */
-bool away_run(const char *host, char **argv, int *ret_status);
+bool away_run(const struct make_answer *where, char **argv, int *ret_status);
 /* End with a child's wait status. */
 _Noreturn void away_end_like(int status);
 

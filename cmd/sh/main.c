@@ -201,14 +201,8 @@ int main(int argc, char **argv)
 	if (!ask(fd, MAKE_SLOT, line, &a))
 		run_here(argv);
 	if (a.host) {
-		char *there[4096];
-		int n = 0;
-
-		for (; n < argc && n < 4095; n++)
-			there[n] = argv[n];
-		there[n] = NULL;
-		there[0] = (char *)(uintptr_t)real_shell();
-		if (n == argc && away_run(a.name, there, &status))
+		argv[0] = (char *)(uintptr_t)real_shell();
+		if (away_run(&a, argv, &status))
 			away_end_like(status);
 		if (!ask(fd, MAKE_AGAIN, line, &a))
 			run_here(argv);

@@ -23,7 +23,7 @@ static char dir[64];
 
 void pair_init(void)
 {
-	log_level = LOG_ERROR;
+	log_level = getenv("NET_TEST_LOG") ? LOG_DEBUG : LOG_ERROR;
 	cr_assert(sodium_init() >= 0);
 	loop = ev_loop_new(EVFLAG_AUTO);
 	env = env_ev_new(loop);
@@ -55,7 +55,7 @@ int key_of_test(void *arg, uint32_t host, uint8_t ret[32])
 static void on_request(void *arg, struct rpc_req *q, const struct rpc_msg *m)
 {
 	struct node *n = arg;
-	struct rpc_out o = { .code = m->code };
+	struct rpc_out o = {.code = m->code};
 	uint32_t count;
 
 	n->executed++;
@@ -117,15 +117,14 @@ static void on_close(void *arg, struct rpc_conn *c)
 void node_start(struct node *n, uint32_t host, enum rpc_service s,
 		uint64_t epoch)
 {
-	struct rpc_handler h = { .on_request = on_request,
-				 .on_note = on_note,
-				 .on_open = on_open,
-				 .on_close = on_close,
-				 .arg = n };
+	struct rpc_handler h = {.on_request = on_request,
+				.on_note = on_note,
+				.on_open = on_open,
+				.on_close = on_close,
+				.arg = n};
 
-	n->id = (struct rpc_identity){ .host = host,
-				       .service = s,
-				       .epoch = epoch };
+	n->id = (struct rpc_identity){
+		.host = host, .service = s, .epoch = epoch};
 	memcpy(n->id.secret, keys[host][0], 32);
 	memcpy(n->id.public_key, keys[host][1], 32);
 	n->r = rpc_new(env, &n->id, key_of_test, NULL, &h);
@@ -174,7 +173,7 @@ static void late(struct timer *t)
 bool run_while(bool (*busy)(void *arg), void *arg)
 {
 	bool over = false;
-	struct timer t = { .fire = late, .data = &over };
+	struct timer t = {.fire = late, .data = &over};
 
 	env_after(env, &t, 5000);
 	while (busy(arg) && !over)
@@ -212,8 +211,10 @@ void on_answer(void *arg, int status, const struct rpc_msg *m)
 	if (!m)
 		return;
 	a->code = m->code;
-	buf_add(&a->body, m->body, m->len);
-	buf_add(&a->payload, m->payload, m->payload_len);
+	if (m->len)
+		buf_add(&a->body, m->body, m->len);
+	if (m->payload_len)
+		buf_add(&a->payload, m->payload, m->payload_len);
 	a->nfds = m->nfds;
 	for (size_t i = 0; i < m->nfds; i++) {
 		a->fds[i] = m->fds[i];
@@ -227,7 +228,7 @@ void answer_free(struct answer *a)
 		close(a->fds[i]);
 	buf_free(&a->body);
 	buf_free(&a->payload);
-	*a = (struct answer){ 0 };
+	*a = (struct answer){0};
 }
 
 struct rpc_peer *peer_tcp(struct node *from, struct node *to)

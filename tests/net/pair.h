@@ -13,7 +13,7 @@
 #include "conn.h"
 #include "rpc.h"
 
-#define HOSTS 4
+#define HOSTS	   4
 #define CODE_ECHO  0x7001 /* answers body and payload */
 #define CODE_COUNT 0x7002 /* answers how often it was executed */
 #define CODE_HOLD  0x7003 /* is not answered until the test does */

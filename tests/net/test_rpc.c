@@ -14,7 +14,7 @@ static struct answer got;
 static void start(void)
 {
 	pair_init();
-	a = b = (struct node){ 0 };
+	a = b = (struct node){0};
 	node_start(&b, 2, SVC_FSD, 0);
 	node_listen(&b);
 	node_start(&a, 1, SVC_MIGD, 0);
@@ -35,14 +35,14 @@ TestSuite(rpc, .init = start, .fini = stop, .timeout = 20);
 static void call(struct rpc_peer *p, const struct rpc_out *o, uint32_t ms,
 		 unsigned flags)
 {
-	got = (struct answer){ 0 };
+	got = (struct answer){0};
 	cr_assert_eq(rpc_call(p, o, ms, flags, on_answer, &got, NULL), 0);
 }
 
 static void echo(struct rpc_peer *p, size_t len, size_t payload)
 {
 	char *body = malloc(len + 1), *pay = malloc(payload + 1);
-	struct rpc_out o = { CODE_ECHO, body, len, pay, payload, 0, 0, 0, 0 };
+	struct rpc_out o = {CODE_ECHO, body, len, pay, payload, 0, 0, 0, 0};
 
 	for (size_t i = 0; i < len; i++)
 		body[i] = (char)(i * 7);
@@ -60,7 +60,7 @@ static void echo(struct rpc_peer *p, size_t len, size_t payload)
 	free(pay);
 }
 
-static const size_t sizes[] = { 0, 1, 64, 4095, 16384, 65536, 65537, 300000 };
+static const size_t sizes[] = {0, 1, 64, 4095, 16384, 65536, 65537, 300000};
 
 static void echo_all_sizes(struct rpc_peer *p)
 {
@@ -92,8 +92,8 @@ Test(rpc, unix_call_is_answered_at_every_size)
 Test(rpc, too_long_a_body_is_refused_before_it_is_sent)
 {
 	struct rpc_peer *p = peer_tcp(&a, &b);
-	struct rpc_out o = { .code = CODE_ECHO, .body = "",
-			     .len = RPC_BODY_MAX + 1 };
+	struct rpc_out o = {
+		.code = CODE_ECHO, .body = "", .len = RPC_BODY_MAX + 1};
 
 	cr_expect_eq(rpc_call(p, &o, 0, 0, on_answer, &got, NULL), -EMSGSIZE);
 	o.len = 0;
@@ -104,7 +104,7 @@ Test(rpc, too_long_a_body_is_refused_before_it_is_sent)
 
 Test(rpc, an_error_carries_its_sentence)
 {
-	struct rpc_out o = { .code = 0x7777 };
+	struct rpc_out o = {.code = 0x7777};
 
 	call(peer_tcp(&a, &b), &o, 1000, 0);
 	cr_assert(run_until(&got.done));
@@ -124,10 +124,12 @@ static void count_free(void *arg)
 Test(rpc, a_borrowed_payload_is_given_back_once)
 {
 	static char pay[100000];
-	struct freed f = { 0 };
-	struct rpc_out o = { .code = CODE_ECHO, .payload = pay,
-			     .payload_len = sizeof(pay),
-			     .free_payload = count_free, .free_arg = &f };
+	struct freed f = {0};
+	struct rpc_out o = {.code = CODE_ECHO,
+			    .payload = pay,
+			    .payload_len = sizeof(pay),
+			    .free_payload = count_free,
+			    .free_arg = &f};
 
 	call(peer_tcp(&a, &b), &o, 1000, 0);
 	cr_expect_eq(f.times, 0);
@@ -142,11 +144,12 @@ Test(rpc, many_calls_at_once_are_each_answered_once)
 	struct rpc_peer *p = peer_tcp(&a, &b);
 
 	for (uint32_t i = 0; i < 500; i++) {
-		struct rpc_out o = { .code = CODE_ECHO, .body = &i,
-				     .len = sizeof(i) };
+		struct rpc_out o = {
+			.code = CODE_ECHO, .body = &i, .len = sizeof(i)};
 
-		cr_assert_eq(rpc_call(p, &o, 5000, i & 1, on_answer, &all[i],
-				      NULL), 0);
+		cr_assert_eq(
+			rpc_call(p, &o, 5000, i & 1, on_answer, &all[i], NULL),
+			0);
 	}
 	for (uint32_t i = 0; i < 500; i++) {
 		uint32_t v;
@@ -163,9 +166,9 @@ Test(rpc, many_calls_at_once_are_each_answered_once)
 
 Test(rpc, records_go_when_answers_are_acknowledged)
 {
-	struct rpc_out hold = { .code = CODE_HOLD };
+	struct rpc_out hold = {.code = CODE_HOLD};
 	struct rpc_peer *p = peer_tcp(&a, &b);
-	struct answer first = { 0 };
+	struct answer first = {0};
 
 	/* One call that stays keeps the lowest number for all the others. */
 	cr_assert_eq(rpc_call(p, &hold, 0, 0, on_answer, &first, NULL), 0);
@@ -182,7 +185,7 @@ Test(rpc, records_go_when_answers_are_acknowledged)
 
 Test(rpc, nobody_listening_is_unreachable_at_the_deadline)
 {
-	struct rpc_out o = { .code = CODE_ECHO };
+	struct rpc_out o = {.code = CODE_ECHO};
 	struct rpc_peer *p = rpc_peer_get(a.r, 3, SVC_FSD, "127.0.0.1", 1);
 
 	call(p, &o, 200, 0);
@@ -194,7 +197,7 @@ Test(rpc, nobody_listening_is_unreachable_at_the_deadline)
 
 Test(rpc, no_answer_in_time_is_a_timeout_and_the_late_one_is_dropped)
 {
-	struct rpc_out o = { .code = CODE_HOLD };
+	struct rpc_out o = {.code = CODE_HOLD};
 	struct rpc_peer *p = peer_tcp(&a, &b);
 
 	echo(p, 1, 0);
@@ -210,7 +213,7 @@ Test(rpc, no_answer_in_time_is_a_timeout_and_the_late_one_is_dropped)
 
 Test(rpc, cancel_ends_a_call_at_once)
 {
-	struct rpc_out o = { .code = CODE_HOLD };
+	struct rpc_out o = {.code = CODE_HOLD};
 	struct rpc_peer *p = peer_tcp(&a, &b);
 	struct rpc_call *c;
 
@@ -230,7 +233,7 @@ Test(rpc, cancel_ends_a_call_at_once)
 
 Test(rpc, freeing_the_rpc_ends_its_calls)
 {
-	struct rpc_out o = { .code = CODE_HOLD };
+	struct rpc_out o = {.code = CODE_HOLD};
 
 	call(peer_tcp(&a, &b), &o, 0, 0);
 	settle();
@@ -254,15 +257,16 @@ static void call_back(void *arg, struct rpc_peer *p, bool restarted)
 
 Test(rpc, a_server_calls_its_client_back)
 {
-	struct rpc_out o = { .code = CODE_ECHO, .body = "back", .len = 4 };
+	struct rpc_out o = {.code = CODE_ECHO, .body = "back", .len = 4};
 	struct rpc_peer *p = peer_tcp(&a, &b);
-	struct rpc_peer_hooks h = { .on_up = call_back };
+	struct rpc_peer_hooks h = {.on_up = call_back};
 
 	rpc_peer_set_hooks(p, &h);
 	rpc_peer_keep(p, true);
 	while (!rpc_peer_up(p) || !b.last)
 		ev_run(loop, EVRUN_ONCE);
-	cr_assert_eq(rpc_conn_call(b.last, &o, 1000, on_answer, &back, NULL), 0);
+	cr_assert_eq(rpc_conn_call(b.last, &o, 1000, on_answer, &back, NULL),
+		     0);
 	cr_assert(run_until(&back.done));
 	cr_expect_eq(back.status, 0);
 	cr_expect_eq(buf_len(&back.body), 4);
@@ -272,7 +276,7 @@ Test(rpc, a_server_calls_its_client_back)
 
 Test(rpc, a_call_back_dies_with_its_connection)
 {
-	struct rpc_out o = { .code = CODE_HOLD };
+	struct rpc_out o = {.code = CODE_HOLD};
 	struct rpc_peer *p = peer_tcp(&a, &b);
 
 	echo(p, 1, 0);
@@ -285,7 +289,7 @@ Test(rpc, a_call_back_dies_with_its_connection)
 
 Test(rpc, notes_go_both_ways)
 {
-	struct rpc_out o = { .code = 0x7100 };
+	struct rpc_out o = {.code = 0x7100};
 	struct rpc_peer *p = peer_tcp(&a, &b);
 
 	cr_expect_eq(rpc_peer_note(p, &o), -ENOTCONN);
@@ -302,8 +306,7 @@ Test(rpc, descriptors_travel_over_unix)
 {
 	struct rpc_peer *p = rpc_peer_unix(a.r, SVC_FSD, b.path);
 	int fds[RPC_FDS_MAX];
-	struct rpc_out o = { .code = CODE_FDS, .fds = fds,
-			     .nfds = RPC_FDS_MAX };
+	struct rpc_out o = {.code = CODE_FDS, .fds = fds, .nfds = RPC_FDS_MAX};
 	struct stat want, is;
 	int pipefd[2];
 
@@ -329,7 +332,7 @@ Test(rpc, descriptors_travel_over_unix)
 Test(rpc, descriptors_are_refused_on_tcp)
 {
 	int fd = 0;
-	struct rpc_out o = { .code = CODE_FDS, .fds = &fd, .nfds = 1 };
+	struct rpc_out o = {.code = CODE_FDS, .fds = &fd, .nfds = 1};
 
 	cr_expect_eq(rpc_call(peer_tcp(&a, &b), &o, 0, 0, NULL, NULL, NULL),
 		     -EINVAL);
@@ -343,8 +346,8 @@ static bool not_gone(void *arg)
 Test(rpc, a_client_that_does_not_read_is_dropped)
 {
 	static char pay[1 << 20];
-	struct rpc_out o = { .code = 0x7100, .payload = pay,
-			     .payload_len = sizeof(pay) };
+	struct rpc_out o = {
+		.code = 0x7100, .payload = pay, .payload_len = sizeof(pay)};
 	struct rpc_peer *p = peer_tcp(&a, &b);
 	struct rpc_conn *c;
 	int n = 0;
@@ -363,8 +366,8 @@ Test(rpc, a_client_that_does_not_read_is_dropped)
 Test(rpc, flow_control_sees_the_backlog)
 {
 	static char pay[1 << 20];
-	struct rpc_out o = { .code = 0x7100, .payload = pay,
-			     .payload_len = sizeof(pay) };
+	struct rpc_out o = {
+		.code = 0x7100, .payload = pay, .payload_len = sizeof(pay)};
 	struct rpc_peer *p = peer_tcp(&a, &b);
 
 	echo(p, 1, 0);
@@ -382,14 +385,14 @@ Test(rpc, flow_control_sees_the_backlog)
 Test(rpc, too_many_requests_are_told_busy_and_come_again)
 {
 	static struct answer all[40];
-	struct rpc_out o = { .code = CODE_HOLD };
+	struct rpc_out o = {.code = CODE_HOLD};
 	struct rpc_peer *p = peer_tcp(&a, &b);
 	bool none = false;
 
 	rpc_limits(b.r)->reqs_max = 10;
 	for (int i = 0; i < 40; i++)
-		cr_assert_eq(rpc_call(p, &o, 4000, 0, on_answer, &all[i],
-				      NULL), 0);
+		cr_assert_eq(rpc_call(p, &o, 4000, 0, on_answer, &all[i], NULL),
+			     0);
 	for (int left = 40; left > 0;) {
 		ev_run(loop, EVRUN_ONCE);
 		cr_assert_leq(b.nheld, 10);
@@ -410,7 +413,7 @@ Test(rpc, too_many_requests_are_told_busy_and_come_again)
 
 Test(rpc, silence_is_probed_and_ends_the_connection)
 {
-	struct rpc_out o = { .code = CODE_HOLD };
+	struct rpc_out o = {.code = CODE_HOLD};
 	struct rpc_peer *p;
 	bool up;
 
@@ -423,8 +426,8 @@ Test(rpc, silence_is_probed_and_ends_the_connection)
 	/* The far side lives, it only does not answer this call. */
 	got.done = false;
 	{
-		struct answer t = { 0 };
-		struct rpc_out e = { .code = CODE_HOLD };
+		struct answer t = {0};
+		struct rpc_out e = {.code = CODE_HOLD};
 
 		cr_assert_eq(rpc_call(p, &e, 400, 0, on_answer, &t, NULL), 0);
 		cr_assert(run_until(&t.done));
@@ -462,7 +465,7 @@ Test(rpc, a_suspected_peer_is_given_up_sooner)
 Test(rpc, a_removed_host_is_disconnected_and_not_let_in_again)
 {
 	struct rpc_peer *p = peer_tcp(&a, &b);
-	struct rpc_out o = { .code = CODE_ECHO };
+	struct rpc_out o = {.code = CODE_ECHO};
 
 	echo(p, 1, 0);
 	known[1] = false;
@@ -479,7 +482,7 @@ static void reply_and_close(void *arg, struct rpc_req *q,
 			    const struct rpc_msg *m)
 {
 	struct rpc_conn *c = rpc_req_conn(q);
-	struct rpc_out o = { .code = m->code };
+	struct rpc_out o = {.code = m->code};
 
 	(void)arg;
 	rpc_reply(q, 0, &o);
@@ -489,7 +492,7 @@ static void reply_and_close(void *arg, struct rpc_req *q,
 Test(rpc, an_answer_given_before_closing_arrives)
 {
 	struct rpc_peer *p = peer_tcp(&a, &b);
-	struct rpc_out o = { .code = CODE_ECHO };
+	struct rpc_out o = {.code = CODE_ECHO};
 
 	b.r->h.on_request = reply_and_close;
 	call(p, &o, 2000, 0);
@@ -515,4 +518,35 @@ Test(rpc, strangers_do_not_pile_up)
 		n = b.r->unproved > n ? b.r->unproved : n;
 	}
 	cr_expect_leq(n, 5);
+}
+
+Test(rpc, more_calls_than_the_wire_takes_wait_unsent)
+{
+	static struct answer all[60];
+	static char pay[1 << 20];
+	struct rpc_out o = {.code = CODE_ECHO,
+			    .payload = pay,
+			    .payload_len = sizeof(pay)};
+	struct rpc_peer *p = peer_tcp(&a, &b);
+	uint32_t last = 0;
+
+	rpc_limits(a.r)->ahead_max = 4u << 20;
+	rpc_limits(a.r)->backlog_max = 8u << 20;
+	echo(p, 1, 0);
+	for (uint32_t i = 0; i < 60; i++) {
+		o.body = &i;
+		o.len = sizeof(i);
+		cr_assert_eq(
+			rpc_call(p, &o, 0, 0, on_answer, &all[i], NULL), 0);
+		cr_assert_leq(rpc_conn_backlog(p->conn), 8u << 20);
+	}
+	for (uint32_t i = 0; i < 60; i++) {
+		cr_assert(run_until(&all[i].done));
+		cr_assert_eq(all[i].status, 0);
+		memcpy(&last, buf_data(&all[i].body), sizeof(last));
+		cr_expect_eq(last, i);
+		answer_free(&all[i]);
+	}
+	cr_expect_eq(b.opened, 1, "and the connection lived through it");
+	cr_expect_eq(b.executed, 61);
 }

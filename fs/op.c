@@ -1,0 +1,147 @@
+/* op.c -- requests of the kernel that wait for something; see mnt.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mnt.h"
+
+struct op *op_new(struct mnt *m, fuse_req_t req, struct node *n, struct node *n2)
+{
+	const struct fuse_ctx *ctx = req ? fuse_req_ctx(req) : NULL;
+	struct op *op = calloc(1, sizeof(*op));
+
+	if (!op) {
+		if (req)
+			fuse_reply_err(req, ENOMEM);
+		return NULL;
+	}
+	list_init(&op->link);
+	list_init(&op->waiting);
+	op->m = m;
+	op->req = req;
+	op->n = n;
+	op->n2 = n2;
+	if (n)
+		n->refs++;
+	if (n2)
+		n2->refs++;
+	if (ctx) {
+		op->uid = ctx->uid;
+		op->gid = ctx->gid;
+		op->pid = (uint32_t)ctx->pid;
+	}
+	return op;
+}
+
+static void unmark_busy(struct op *op)
+{
+	if (op->busy)
+		op->n->busy--;
+	if (op->busy2)
+		op->n2->busy--;
+	op->busy = op->busy2 = false;
+}
+
+void op_mark_busy(struct op *op)
+{
+	if (op->n && !op->busy) {
+		op->n->busy++;
+		op->busy = true;
+	}
+	if (op->n2 && !op->busy2) {
+		op->n2->busy++;
+		op->busy2 = true;
+	}
+}
+
+void op_free(struct op *op)
+{
+	struct mnt *m = op->m;
+	struct node *n = op->n, *n2 = op->n2;
+
+	unmark_busy(op);
+	list_del(&op->link);
+	list_del(&op->waiting);
+	free(op->name);
+	free(op->name2);
+	free(op->data);
+	free(op->groups);
+	free(op);
+	if (n) {
+		n->refs--;
+		node_tidy(m, n);
+	}
+	if (n2) {
+		n2->refs--;
+		node_tidy(m, n2);
+	}
+}
+
+void op_end(struct op *op, int status)
+{
+	if (op->req)
+		fuse_reply_err(op->req, -status);
+	op_free(op);
+}
+
+static void on_reply(void *arg, int status, const struct rpc_msg *m)
+{
+	static const struct rpc_msg nothing;
+	struct op *op = arg;
+
+	op->on_reply(op, status, m ? m : &nothing);
+}
+
+void op_call(struct op *op, const struct rpc_out *o, op_reply_fn *reply)
+{
+	int r;
+
+	op->m->stats.calls++;
+	op->on_reply = reply;
+	r = link_call(&op->m->link, &op->call, o, on_reply, op);
+	if (r)
+		op_end(op, r);
+}
+
+wire_blob op_groups(const struct op *op)
+{
+	return (wire_blob){ .p = op->groups, .len = op->groups_len };
+}
+
+/*
+ * The kernel does not send the caller's supplementary groups, and reading them
+ * from /proc costs more than most requests; so they are only looked up for
+ * those who were refused without.
+ */
+bool op_try_groups(struct op *op, int status)
+{
+	gid_t list[FS_GROUPS_MAX];
+	struct wire_writer w;
+	int n;
+
+	if ((status != -EACCES && status != -EPERM) || op->groups_known ||
+	    op->uid == 0 || !op->again)
+		return false;
+	op->groups_known = true;
+	n = fuse_req_getgroups(op->req, FS_GROUPS_MAX, list);
+	if (n <= 0)
+		return false;
+	if (n > FS_GROUPS_MAX)
+		n = FS_GROUPS_MAX;
+	op->groups = malloc((size_t)n * 4);
+	if (!op->groups)
+		return false;
+	w = wire_writer(op->groups, (size_t)n * 4);
+	for (int i = 0; i < n; i++)
+		wire_put_u32(&w, list[i]);
+	op->groups_len = w.len;
+	op->again(op);
+	return true;
+}
+
+void op_defer(struct op *op, op_fn *again)
+{
+	op->again = again;
+	list_del(&op->link);
+	list_add_tail(&op->n->deferred, &op->link);
+}

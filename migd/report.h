@@ -1,0 +1,22 @@
+#ifndef MIGD_REPORT_H
+#define MIGD_REPORT_H
+/*
+ * report.h -- how this host is: sampled, told to the host database, and put in
+ * words.
+ */
+#include "load.h"
+#include "migd.h"
+
+int report_open(struct migd *m);
+void report_close(struct migd *m);
+/* The number of guests changed, or the owner came: told soon. */
+void report_changed(struct migd *m);
+/* Told at once, whatever the last report said. */
+void report_now(struct migd *m);
+/* Processor and kernel facts that two hosts must have in common. */
+uint64_t report_version(void);
+/* This host in words. */
+struct buf;
+void migd_status_text(struct migd *m, struct buf *out);
+
+#endif

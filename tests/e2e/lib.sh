@@ -1,0 +1,42 @@
+# lib.sh -- what the end-to-end tests share; sourced by each.
+#
+# A test says what it is about to show (step), and dies with a sentence at the
+# first thing that is not so.
+
+set -u
+
+step() { echo "-- $*"; }
+die() { echo "FAILED: $*"; exit 1; }
+
+# on h2 CMD...: in the world of a host; host h2 CMD...: outside its world.
+on() { local h=$1; shift; sprite lab exec -T "$h" -- "$@"; }
+host() { local h=$1; shift; sprite lab exec -T --host "$h" -- "$@"; }
+
+# is WHAT EXPECTED ACTUAL
+is() { [ "$2" = "$3" ] || die "$1: expected '$2', got '$3'"; }
+
+# status CODE CMD...: it must end with exactly that exit status.
+status() {
+	local want=$1 got out; shift
+	out=$("$@" 2>&1); got=$?
+	[ "$got" = "$want" ] || die "'$*' ended with $got instead of $want: $out"
+}
+
+# says PATTERN CMD...: its output, both streams, matches.
+says() {
+	local pattern=$1 out; shift
+	out=$("$@" 2>&1)
+	grep -q -- "$pattern" <<<"$out" || die "'$*' did not say '$pattern' but: $out"
+}
+
+# eventually SECONDS CMD...: it must succeed before the deadline.
+eventually() {
+	local end=$((SECONDS + $1)); shift
+	until "$@" >/dev/null 2>&1; do
+		[ $SECONDS -le $end ] || die "never true: $*"
+		read -r -t 0.05 <> <(:) || :
+	done
+}
+
+# A field of JSON on standard input: json '["hosts"][0]["up"]'
+json() { python3 -c 'import json,sys; v = json.load(sys.stdin)'"$1"'; print(v if not isinstance(v, bool) else str(v).lower())'; }
