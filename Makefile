@@ -173,6 +173,7 @@ check-$1: $(B)/tests/$1.run $(B)/bin/sprite-stub test-programs
 $(B)/tests/$1.run: $(call objs,tests/$1) $(call objs,tests/support) \
 		   $(filter $(B)/$1/%,$(filter-out $(base) $(engine),$(call objs,$1))) \
 		   $(if $(filter fs,$1),$(call objs,pdev)) \
+		   $(if $(filter migd,$1),$(pdev_lib)) \
 		   $(B)/libengine.a $(B)/libbase.a
 	@mkdir -p $$(@D)
 	$$(call say,LD)

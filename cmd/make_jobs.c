@@ -26,6 +26,8 @@
 /* The recipes at home leave room for make and the file server. */
 #define HOME_NICE 5
 #define HOSTS_ASKED_MAX 100u
+/* Recipes that had to run again and of which a sentence is said. */
+#define RERUNS_TOLD 10u
 
 unsigned make_alive(const struct make *m)
 {
@@ -164,10 +166,13 @@ static void wants_slot(struct job *j, const struct make_ask *a)
 	make_pump(m);
 }
 
-static void wants_another(struct job *j)
+static void wants_another(struct job *j, const char *why)
 {
 	struct make *m = j->make;
 
+	if (!m->interrupted && m->reruns < RERUNS_TOLD)
+		show_say(m, "%s on %s: %s; it runs here again", j->label,
+			 m->sched.host[j->s.host].name, *why ? why : "lost");
 	give_back(j, make_now_ms() - j->begun_ms, true);
 	m->reruns++;
 	j->s.stay = true;
@@ -207,12 +212,13 @@ static void on_ask(struct watch *w)
 		return;
 	if (n <= (ssize_t)offsetof(struct make_ask, cwd) ||
 	    n > (ssize_t)sizeof(a) || a.proto != MAKE_PROTO ||
-	    ((char *)&a)[n - 1] || memchr(a.label, 0, sizeof(a.label)) == NULL) {
+	    ((char *)&a)[n - 1] || memchr(a.label, 0, sizeof(a.label)) == NULL ||
+	    memchr(a.why, 0, sizeof(a.why)) == NULL) {
 		hang_up(j);
 		return;
 	}
 	if (a.kind == MAKE_AGAIN && j->state == JOB_RUNS && j->s.host) {
-		wants_another(j);
+		wants_another(j, a.why);
 		return;
 	}
 	if (j->state != JOB_NEW || know_process(j)) {

@@ -14,7 +14,7 @@
  *		one): told, so that the owner of the tokens knows it lives.
  *		No answer.
  *	AGAIN	after an answer: the host was lost, give the recipe a slot at
- *		home instead.  Answered like SLOT.
+ *		home instead.  Answered like SLOT.  why tells what happened.
  *
  * A slot is given to the asking *process* and is free again when that process
  * ends, whatever it has become by then (a shell, a stub) and whatever children
@@ -25,6 +25,7 @@
 
 #define MAKE_PROTO 1u
 #define MAKE_LABEL_MAX 48
+#define MAKE_WHY_MAX   200
 
 #define MAKE_SOCK_ENV  "SPRITE_MAKE_SOCK"
 #define MAKE_SHELL_ENV "SPRITE_REAL_SHELL" /* the shell recipes are meant for */
@@ -36,6 +37,7 @@ struct make_ask {
 	uint32_t kind;
 	uint64_t line; /* line_hash() of the recipe line */
 	char label[MAKE_LABEL_MAX]; /* for people */
+	char why[MAKE_WHY_MAX];
 	char cwd[PATH_MAX];	    /* NUL-terminated; the rest is not sent */
 };
 

@@ -136,6 +136,7 @@ int exec_stub(struct proc *p, const char *stub_exe, const char *ctl_path)
 	r = wait_exec(p);
 	if (r)
 		return r;
+	calm_thread(t->tid, t->nice);
 	if (t->sigstop)
 		kill(p->m.pid, SIGSTOP);
 	if (ptrace(PTRACE_DETACH, t->tid, 0, 0))

@@ -179,13 +179,24 @@ struct eng_member {
 
 struct eng;
 
+/*
+ * What is learnt about the kernel once per daemon (about 20 ms) and then lent to
+ * all its movers, which inherit it by fork: with it, interrupted sleeps, polls
+ * and futex waits go on for exactly the time left; without, they begin anew
+ * (longer, never shorter).  An error only means that it cannot be had.
+ */
+struct eng_kernel;
+int eng_kernel_open(struct eng_kernel **ret);
+void eng_kernel_close(struct eng_kernel *k);
+
 enum eng_memory {
 	ENG_DIRECT, /* everything at the freeze */
 	ENG_LAZY,   /* large runs stay and are pulled and pushed afterwards */
 };
 
 struct eng_opts {
-	const struct eng_fd_ops *fds; /* may be NULL */
+	const struct eng_fd_ops *fds;	 /* may be NULL */
+	const struct eng_kernel *kernel; /* may be NULL */
 	enum eng_memory memory;
 	/* Runs of this many bytes and more are lazy; 0 means 1 MiB. */
 	uint64_t lazy_min;

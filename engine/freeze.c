@@ -106,7 +106,9 @@ static int seize_new(struct proc *p, unsigned *ret_new, struct eng_report *rep)
 					      "unknown");
 			continue;
 		}
-		p->t[p->nt++] = (struct thread){ .tid = tids[i] };
+		p->t[p->nt++] = (struct thread){
+			.tid = tids[i], .nice = boost_thread(tids[i])
+		};
 		fresh++;
 		ptrace(PTRACE_INTERRUPT, tids[i], 0, 0);
 	}
@@ -224,6 +226,7 @@ static int release(struct proc *p, struct thread *t)
 			return r == -ESRCH ? 0 : r;
 	}
 	r = thread_untouch(t);
+	calm_thread(t->tid, t->nice);
 	if (t->sigstop)
 		syscall(SYS_tgkill, p->m.pid, t->tid, SIGSTOP);
 	if (ptrace(PTRACE_DETACH, t->tid, 0, 0) && r == 0)
@@ -419,6 +422,7 @@ int eng_freeze(pid_t root, const struct eng_opts *o, struct eng_report *rep,
 	if (r)
 		goto fail;
 	look_early(&e->p[0]);
+	boost_self();
 	e->froze_at_us = now_us();
 	e->times.check_us = e->froze_at_us - began;
 	r = freeze_all(e, rep);
@@ -457,6 +461,7 @@ int eng_thaw(struct eng *e)
 
 void eng_frozen_end(struct eng *e)
 {
+	calm_self();
 	if (!e->times.frozen_us && e->froze_at_us)
 		e->times.frozen_us = now_us() - e->froze_at_us;
 }

@@ -88,8 +88,10 @@ struct eng_new {
 	struct eng_times times;
 };
 
-struct img_rec;
-
+/* restore.c; for the fuzz target, too. */
+struct eng_new *eng_new_empty(void);
+int eng_new_take(struct eng_new *n, struct img_reader *rd, struct img_rec *rec,
+		 struct eng_report *rep);
 int new_proc_at(struct eng_new *n, uint32_t index, struct nproc **ret);
 
 /* res_files.c */

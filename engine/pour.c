@@ -65,8 +65,10 @@ static int seize(struct thread *t, long options)
 	struct iovec iov = { &t->regs, sizeof(t->regs) };
 	int r;
 
-	if (ptrace(PTRACE_SEIZE, t->tid, 0, options) ||
-	    ptrace(PTRACE_INTERRUPT, t->tid, 0, 0))
+	if (ptrace(PTRACE_SEIZE, t->tid, 0, options))
+		return -errno;
+	t->nice = boost_thread(t->tid);
+	if (ptrace(PTRACE_INTERRUPT, t->tid, 0, 0))
 		return -errno;
 	r = wait_event_stop(t);
 	if (r)
@@ -133,6 +135,7 @@ void pour_detach(struct nproc *p)
 	if (!p->attached)
 		return;
 	thread_untouch(&p->p.t[0]);
+	calm_thread(p->m.pid, p->p.t[0].nice);
 	if (p->p.t[0].sigstop)
 		kill(p->m.pid, SIGSTOP);
 	ptrace(PTRACE_DETACH, p->m.pid, 0, 0);

@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -172,7 +171,8 @@ static void save_restart(const struct restart *x, struct img_writer *w)
 		img_u64(w, x->args[i]);
 }
 
-static int save_thread(struct proc *p, struct thread *t, struct img_writer *w)
+static int save_thread(struct eng *e, struct proc *p, struct thread *t,
+		       struct img_writer *w)
 {
 	SCOPED(free) uint8_t *xstate = malloc(XSTATE_MAX);
 	struct iovec iov = { xstate, XSTATE_MAX };
@@ -194,7 +194,7 @@ static int save_thread(struct proc *p, struct thread *t, struct img_writer *w)
 	if ((long)regs.orig_rax < 0)
 		abort_rseq(p, &q, &regs);
 	else
-		restart_examine(p, t, &regs, &restart);
+		restart_examine(e->o.kernel, p, t, &regs, &restart);
 	img_begin(w);
 	img_i32(w, t->tid);
 	img_blob(w, &regs, sizeof(regs));
@@ -205,7 +205,7 @@ static int save_thread(struct proc *p, struct thread *t, struct img_writer *w)
 	img_u64(w, q.area);
 	img_u32(w, q.len);
 	img_u32(w, q.sig);
-	img_i32(w, getpriority(PRIO_PROCESS, (id_t)t->tid));
+	img_i32(w, t->nice);
 	save_restart(&restart, w);
 	r = threads_save_queue(p, t, false, w);
 	if (r == 0)
@@ -229,14 +229,13 @@ static int threads_save(struct eng *e, struct proc *p, struct img_writer *w,
 	uint8_t saved[SCRATCH_LEN];
 	int r, r2;
 
-	(void)e;
 	if (p->nt > THREADS_MAX)
 		return refuse(rep, ENG_LIMIT, p->m.pid, "threads");
 	r = scratch_open(p, saved);
 	if (r)
 		return r;
 	for (unsigned i = 0; i < p->nt && r == 0; i++)
-		r = save_thread(p, &p->t[i], w);
+		r = save_thread(e, p, &p->t[i], w);
 	r2 = scratch_close(p, saved);
 	return r ? r : r2;
 }
@@ -457,7 +456,7 @@ static int threads_finish(struct eng_new *n, struct nproc *p)
 		    ptrace(PTRACE_SETSIGMASK, t->t.tid, sizeof(t->t.sigmask),
 			   &t->t.sigmask))
 			return -errno;
-		setpriority(PRIO_PROCESS, (id_t)t->t.tid, t->nice);
+		calm_thread(t->t.tid, t->nice);
 	}
 	return 0;
 }

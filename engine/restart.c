@@ -11,7 +11,7 @@
  *			for signals; but this was no signal
  *
  * With an unknown rest the whole time is taken again: a sleep may become
- * longer by the time already slept, never shorter.  (restart_bpf.c finds the
+ * longer by the time already slept, never shorter.  (kernel.c finds the
  * exact rest where the kernel lets it.)
  *
  * Arming: the call is run with its entry reported, then interrupted while it
@@ -31,6 +31,8 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
+
+#include "kernel.h"
 
 #define ERESTARTNOHAND	      514
 #define ERESTARTSYS	      512
@@ -77,11 +79,16 @@ static uint64_t number_in_code(struct proc *p, uint64_t rip)
 	return SYS_restart_syscall;
 }
 
-static void by_block(struct proc *p, struct user_regs_struct *g,
+static void by_block(const struct eng_kernel *k, struct proc *p,
+		     const struct thread *t, struct user_regs_struct *g,
 		     struct restart *x)
 {
-	if (g->orig_rax == SYS_restart_syscall)
-		g->orig_rax = number_in_code(p, g->rip);
+	uint64_t nr = g->orig_rax;
+
+	if (nr == SYS_restart_syscall &&
+	    (!k || kernel_interrupted(k, t->tid, g, &nr)))
+		nr = number_in_code(p, g->rip);
+	g->orig_rax = nr;
 	keep_args(g, x);
 	switch (g->orig_rax) {
 	case SYS_nanosleep:
@@ -114,15 +121,32 @@ static void by_block(struct proc *p, struct user_regs_struct *g,
 	}
 }
 
-void restart_examine(struct proc *p, const struct thread *t,
-		     struct user_regs_struct *g, struct restart *ret)
+/* The time left by the kernel's own word, where it can be had. */
+static void exact_rest(const struct eng_kernel *k, const struct thread *t,
+		       struct restart *x)
+{
+	struct timespec now;
+	clockid_t clock;
+	uint64_t end, ns;
+
+	if (!k || x->kind == RESTART_NONE ||
+	    kernel_deadline(k, t->tid, x->kind, &end, &clock) ||
+	    clock_gettime(clock, &now))
+		return;
+	ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	x->left_ns = end > ns ? end - ns : 1;
+}
+
+void restart_examine(const struct eng_kernel *k, struct proc *p,
+		     const struct thread *t, struct user_regs_struct *g,
+		     struct restart *ret)
 {
 	int64_t rax = (int64_t)g->rax;
 
-	(void)t;
 	*ret = (struct restart){ 0 };
 	if (rax == -ERESTART_RESTARTBLOCK) {
-		by_block(p, g, ret);
+		by_block(k, p, t, g, ret);
+		exact_rest(k, t, ret);
 		return;
 	}
 	if (rax != -EINTR)

@@ -11,7 +11,8 @@
  * image's copy and are changed where the kernel of the target will then do the
  * right thing by itself; restart is filled where it cannot.
  */
-void restart_examine(struct proc *p, const struct thread *t,
+void restart_examine(const struct eng_kernel *k, struct proc *p,
+		     const struct thread *t,
 		     struct user_regs_struct *regs, struct restart *ret);
 
 /*

@@ -316,8 +316,8 @@ static int finish(struct eng_new *n, struct img_reader *rd, struct img_rec *rec)
 	return r;
 }
 
-static int take_record(struct eng_new *n, struct img_reader *rd,
-		       struct img_rec *rec, struct eng_report *rep)
+int eng_new_take(struct eng_new *n, struct img_reader *rd, struct img_rec *rec,
+		 struct eng_report *rep)
 {
 	struct nproc *p;
 	int r;
@@ -363,11 +363,16 @@ static void explain(const struct eng_new *n, const struct img_rec *rec, int r)
 				  n->p[i].failed_item);
 }
 
+struct eng_new *eng_new_empty(void)
+{
+	return calloc(1, sizeof(struct eng_new));
+}
+
 int eng_restore(const struct eng_io *io, const struct eng_stub *root,
 		const struct eng_new_opts *o, struct eng_report *rep,
 		struct eng_new **ret)
 {
-	struct eng_new *n = calloc(1, sizeof(*n));
+	struct eng_new *n = eng_new_empty();
 	struct img_reader rd = { .io = io };
 	uint64_t began = 0;
 	struct img_rec rec = { 0 };
@@ -383,6 +388,7 @@ int eng_restore(const struct eng_io *io, const struct eng_stub *root,
 		n->o = *o;
 	n->root_pid = root->pid;
 	n->root_ctl = root->ctl;
+	boost_self();
 	if (n->o.pid_space)
 		r = n->o.pid_space(n->o.arg, true);
 	while (r == 0 && !rd.ended) {
@@ -390,7 +396,7 @@ int eng_restore(const struct eng_io *io, const struct eng_stub *root,
 		if (!began)
 			began = now_us();
 		if (r == 0)
-			r = take_record(n, &rd, &rec, rep);
+			r = eng_new_take(n, &rd, &rec, rep);
 	}
 	if (n->o.pid_space)
 		n->o.pid_space(n->o.arg, false);
@@ -402,6 +408,7 @@ int eng_restore(const struct eng_io *io, const struct eng_stub *root,
 	if (r) {
 		explain(n, &rec, r);
 		eng_new_free(n);
+		calm_self();
 		return r;
 	}
 	*ret = n;
@@ -435,6 +442,7 @@ int eng_resume(struct eng_new *n)
 		if (r && !first)
 			first = r;
 	}
+	calm_self();
 	n->resumed_at_us = now_us();
 	n->times.resume_us = n->resumed_at_us - began;
 	return first;
@@ -497,6 +505,7 @@ int eng_abort(struct eng_new *n)
 	}
 	n->ready = false;
 	n->built = false;
+	calm_self();
 	return r;
 }
 

@@ -14,6 +14,7 @@ struct thread {
 	pid_t tid;
 	bool held;	 /* seized and stopped by us */
 	bool sigstop;	 /* a SIGSTOP came by and was kept back */
+	int nice;	 /* what it had before it was boosted */
 	bool touched;	 /* registers or mask differ from what is below */
 	struct user_regs_struct regs;
 	uint64_t sigmask;
@@ -110,6 +111,14 @@ int scratch_close(struct proc *p, const uint8_t saved[SCRATCH_LEN]);
 
 /* Put registers and mask of a touched thread back. */
 int thread_untouch(struct thread *t);
+
+/* ---- boost.c ---- */
+
+void boost_self(void);
+void calm_self(void);
+/* Returns the niceness to give back. */
+int boost_thread(pid_t tid);
+void calm_thread(pid_t tid, int nice);
 
 /* ---- freeze.c ---- */
 

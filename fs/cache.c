@@ -227,7 +227,7 @@ int dirty_put_under(struct dirty *d, struct dirty *old)
 		return r;
 	dirty_clear(d);
 	list_each(e, &old->extents, struct extent, link)
-		e->sent = false;
+		e->sent = NULL;
 	dirty_move(d, old);
 	return 0;
 }

@@ -17,7 +17,7 @@ struct extent {
 	struct list link;
 	uint64_t off;
 	size_t len, cap;
-	bool sent; /* the flusher's: on its way to the server */
+	const void *sent; /* the flusher's: NULL, or what carries it to the server */
 	uint8_t *data;
 };
 

@@ -26,7 +26,6 @@ struct waiter {
 struct shipment {
 	struct mnt *m;
 	struct node *n;
-	struct extent *e; /* in n->flushing; NULL: dropped meanwhile */
 	struct link_call call;
 	size_t len;
 	uint64_t end;
@@ -48,7 +47,7 @@ static void run_waiters(struct node *n, struct list *waiters, int status)
 static int keep_for_later(struct node *n)
 {
 	list_each(e, &n->flushing.extents, struct extent, link)
-		e->sent = false;
+		e->sent = NULL;
 	return dirty_put_under(&n->dirty, &n->flushing);
 }
 
@@ -117,17 +116,16 @@ static int ship(struct mnt *m, struct node *n, struct extent *e, bool last)
 		return -ENOMEM;
 	s->m = m;
 	s->n = n;
-	s->e = e;
 	s->len = e->len;
 	s->end = e->off + e->len;
-	e->sent = true;
+	e->sent = s;
 	(void)msg_fs_write_encode(&w, body, sizeof(body), &o.len);
 	n->in_flight++;
 	m->stats.calls++;
 	r = link_call(&m->link, &s->call, &o, on_written, s);
 	if (r) {
 		n->in_flight--;
-		e->sent = false;
+		e->sent = NULL;
 		free(s);
 	}
 	return r;
@@ -171,7 +169,7 @@ static void on_written(void *arg, int status, const struct rpc_msg *msg)
 		m->tight = w.tight;
 		/* Truncated or dropped meanwhile, the extent may be gone. */
 		list_each_safe(e, &n->flushing.extents, struct extent, link) {
-			if (e == s->e && e->sent) {
+			if (e->sent == s) {
 				m->dirty_bytes -= e->len;
 				dirty_drop(&n->flushing, e);
 				break;

@@ -404,6 +404,7 @@ static void on_reclaim(struct holder *h, struct rpc_req *rq,
 			break;
 	}
 	reclaim_locks(h, m->locks);
+	a.seq = h->server->leases.seq;
 	a.levels = (wire_blob){ .p = buf_data(&levels), .len = buf_len(&levels) };
 	if (msg_fs_reclaimed_encode(&a, body, sizeof(body), &o.len))
 		rpc_reply_err(rq, -EMSGSIZE, NULL);

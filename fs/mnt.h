@@ -33,6 +33,7 @@
 #define FLIGHT_MAX    8		   /* messages of one file under way */
 
 struct ev_loop;
+struct pdev;
 
 struct mnt_stats {
 	uint64_t requests, calls, lookups_local, lookups_far, getattr_local,
@@ -62,6 +63,7 @@ struct mnt {
 	struct timer tell;
 	struct list flush_waits;
 	struct recov *recov;
+	struct pdev *pdev; /* NULL: no pseudo-devices */
 	struct list streams; /* stream.c: imported */
 	uint64_t next_token;
 	struct mnt_stats stats;
@@ -165,15 +167,6 @@ void take_dir(struct node *dir, wire_blob attr, uint8_t lease, uint64_t seq);
 void node_tidy(struct mnt *m, struct node *n);
 /* It has no name and no user: what is dirty is nobody's any more. */
 void node_discard(struct mnt *m, struct node *n);
-#define OPS(F)                                                                \
-	F(lookup) F(getattr) F(setattr) F(readlink) F(mknod) F(mkdir)         \
-	F(unlink) F(rmdir) F(symlink) F(rename) F(link) F(open) F(read)       \
-	F(write) F(flush) F(release) F(fsync) F(opendir) F(readdir)           \
-	F(readdirplus) F(releasedir) F(fsyncdir) F(statfs) F(setxattr)        \
-	F(getxattr) F(listxattr) F(removexattr) F(create) F(getlk) F(setlk)   \
-	F(flock) F(fallocate) F(copy_file_range) F(lseek) F(ioctl) F(forget)  \
-	F(forget_multi)
-
 /* ---- flush.c ---- */
 
 typedef void flush_fn(struct node *n, int status, void *arg);

@@ -52,6 +52,7 @@ int nodes_init(struct nodes *t)
 	struct node *root;
 
 	*t = (struct nodes){ .next_id = NODE_ROOT };
+	list_init(&t->specials);
 	root = node_new_fh(t, "", 0);
 	if (!root)
 		return -ENOMEM;
@@ -92,21 +93,26 @@ struct node *node_get(struct nodes *t, wire_blob fh)
 	return n ? n : node_new_fh(t, fh.p, fh.len);
 }
 
-struct node *node_special(struct nodes *t, const struct special *sp, uint64_t arg)
+struct node *node_special(struct nodes *t, int kind, const char *path)
 {
+	struct special *sp;
 	struct node *n;
 
-	for (struct map_node *i = map_next(&t->by_id, NULL); i;
-	     i = map_next(&t->by_id, i)) {
-		n = container_of(i, struct node, by_id);
-		if (n->special == sp && n->special_arg == arg)
-			return n;
+	list_each(old, &t->specials, struct special, link) {
+		if (old->kind == kind && strcmp(old->path, path) == 0)
+			return old->n;
 	}
-	n = node_new(t, NULL, 0);
-	if (n) {
-		n->special = sp;
-		n->special_arg = arg;
+	sp = calloc(1, sizeof(*sp) + strlen(path) + 1);
+	n = sp ? node_new(t, NULL, 0) : NULL;
+	if (!n) {
+		free(sp);
+		return NULL;
 	}
+	sp->n = n;
+	sp->kind = kind;
+	memcpy(sp->path, path, strlen(path) + 1);
+	list_add_tail(&t->specials, &sp->link);
+	n->special = sp;
 	return n;
 }
 
@@ -126,8 +132,12 @@ void node_free(struct nodes *t, struct node *n)
 	dirty_clear(&n->flushing);
 	list_del(&n->dirty_link);
 	map_del(&t->by_id, &n->by_id);
-	if (!n->special)
+	if (n->special) {
+		list_del(&n->special->link);
+		free(n->special);
+	} else {
 		map_del(&t->by_fh, &n->by_fh);
+	}
 	free(n);
 }
 

@@ -20,7 +20,13 @@
 #include "map.h"
 #include "proto.h"
 
-struct special;
+/* What a node is that no server has (special.h); the node's own. */
+struct special {
+	struct list link; /* nodes' */
+	struct node *n;
+	int kind;
+	char path[]; /* below the mount, without leading slash */
+};
 
 struct node {
 	struct map_node by_id, by_fh;
@@ -29,8 +35,7 @@ struct node {
 	size_t len;
 	uint64_t nlookup;
 	unsigned refs; /* operations under way */
-	const struct special *special; /* not of a server: special.h */
-	uint64_t special_arg;
+	struct special *special;
 
 	struct stat st; /* true while lease > NONE */
 	enum lease_level lease;
@@ -75,6 +80,7 @@ struct name {
 
 struct nodes {
 	struct map by_id, by_fh, names;
+	struct list specials;
 	uint64_t next_id;
 	size_t nnegative;
 };
@@ -87,7 +93,7 @@ struct node *node_by_id(const struct nodes *t, uint64_t id);
 struct node *node_by_fh(const struct nodes *t, const void *fh, size_t len);
 /* Find or make.  NULL: no memory. */
 struct node *node_get(struct nodes *t, wire_blob fh);
-struct node *node_special(struct nodes *t, const struct special *sp, uint64_t arg);
+struct node *node_special(struct nodes *t, int kind, const char *path);
 /* Gone for good: not known to the kernel, nothing refers to it. */
 bool node_unused(const struct node *n);
 void node_free(struct nodes *t, struct node *n);

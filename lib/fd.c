@@ -104,7 +104,9 @@ int fd_write_file(const char *path, const void *p, size_t n, mode_t mode)
 	char tmp[PATH_MAX];
 	int fd, r;
 
-	if (snprintf(tmp, sizeof(tmp), "%s.new", path) >= (int)sizeof(tmp))
+	/* Several daemons of a host write the same file; each its own copy. */
+	if (snprintf(tmp, sizeof(tmp), "%s.%d.new", path, (int)getpid()) >=
+	    (int)sizeof(tmp))
 		return -ENAMETOOLONG;
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 	if (fd < 0)

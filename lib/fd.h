@@ -19,7 +19,7 @@ int fd_write_full(int fd, const void *p, size_t n);
 
 /* Whole file, at most max bytes (-EFBIG beyond), NUL added behind the end. */
 int fd_read_file(const char *path, size_t max, struct buf *ret);
-/* Write path.new, fsync, rename over path, fsync the folder. */
+/* Write path.PID.new, fsync, rename over path, fsync the folder. */
 int fd_write_file(const char *path, const void *p, size_t n, mode_t mode);
 /* For /proc and cgroup files: one write(2). */
 int fd_write_str(const char *path, const char *s);

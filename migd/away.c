@@ -152,8 +152,8 @@ static void deliver(struct away *a)
 		return;
 	}
 	tell_waiter(a);
-	if (!a->stub->gone)
-		stubc_exit(a->stub, a->status);
+	stubc_end(a->stub, a->status);
+	a->stub = NULL;
 	away_free(a);
 }
 
@@ -353,6 +353,20 @@ void away_conn_closed(struct migd *m, struct rpc_conn *c)
 		 * terminal had hung up. */
 		away_signal(a, SIGHUP, NULL, 0, true);
 	}
+}
+
+int home_signal(struct migd *m, uint32_t from, const struct msg_migd_signal *b)
+{
+	if (b->sig < 1 || b->sig > 64 || b->pid < 2)
+		return -EINVAL;
+	for (struct map_node *n = map_next(&m->away, NULL); n;
+	     n = map_next(&m->away, n)) {
+		struct away *a = map_entry(n, struct away, node);
+
+		if (a->host == from && proc_owned(m, b->pid, a->uid))
+			return proc_signal(m, b->pid, (int)b->sig);
+	}
+	return -EPERM;
 }
 
 /* ---- census ---------------------------------------------------------------------------- */

@@ -53,6 +53,10 @@ void away_conn_closed(struct migd *m, struct rpc_conn *c);
 int away_signal(struct away *a, int sig, const void *info, size_t len,
 		bool group);
 
+/* A guest on `from` signalled a process of ours that is at home (it is
+ * mirrored there): allowed if one of that host's guests has its user. */
+int home_signal(struct migd *m, uint32_t from, const struct msg_migd_signal *b);
+
 /* How a process ended that was here or away; NULL: not known (any more). */
 struct ended_record {
 	uint32_t pid, host, uid;

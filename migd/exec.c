@@ -113,8 +113,8 @@ static void give_up(struct start *s, int status, const char *why)
 	struct guest *g = s->g;
 
 	reply_say(s->req, status, "%s", why);
-	if (s->stub && s->stub->ctl >= 0)
-		stubc_exit(s->stub, 127 << 8);
+	stubc_end(s->stub, 127 << 8);
+	s->stub = NULL;
 	if (g) {
 		/* Its relays end with the descriptors; the stub is a child of
 		 * a mirror that must live until it has died. */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "peers.h"
 #include "proc.h"
 #include "report.h"
 #include "streams.h"
@@ -273,6 +274,7 @@ void guest_runs(struct guest *g)
 						   MIGD_END_SIGNAL, NULL);
 		return;
 	}
+	peers_need(g->m, g->home);
 	guest_keep(g);
 }
 
@@ -294,6 +296,19 @@ static int send_info(struct guest *g, int sig, const void *siginfo, size_t len)
 	return proc_fd_signal(g->dir, sig, &si);
 }
 
+/*
+ * A terminal's stop signal is dropped by the kernel in a process group
+ * without a shell above it in its session, and a guest is always in such a
+ * one: its shell is at home.  What it does not handle itself stops it.
+ */
+static int stopping(struct migd *m, uint32_t pid, int sig)
+{
+	if ((sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU) &&
+	    proc_defaults(m, pid, sig))
+		return SIGSTOP;
+	return sig;
+}
+
 int guest_signal(struct guest *g, int sig, const void *siginfo, size_t len,
 		 bool group)
 {
@@ -309,10 +324,11 @@ int guest_signal(struct guest *g, int sig, const void *siginfo, size_t len,
 			if (!guest_find(g->m, pids[i]) &&
 			    proc_stat(g->m, pids[i], &st) == 0 &&
 			    st.pgid == root.pgid)
-				proc_signal(g->m, pids[i], sig);
+				proc_signal(g->m, pids[i],
+					    stopping(g->m, pids[i], sig));
 		free(pids);
 	}
-	return send_info(g, sig, siginfo, len);
+	return send_info(g, stopping(g->m, g->pid, sig), siginfo, len);
 }
 
 void guest_kill(struct guest *g)

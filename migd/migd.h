@@ -36,6 +36,7 @@ struct evictor;
 struct grants;
 struct report;
 struct history;
+struct status_dev;
 
 struct migd {
 	struct ev_loop *loop;
@@ -57,12 +58,14 @@ struct migd {
 	struct map hstreams; /* hstream.c: by number */
 	struct map gstreams; /* gstream.c: by number */
 	struct list moves;   /* migration.c */
+	struct list watches; /* peers.c */
 	struct opener *opener;
 	struct ends *ends; /* away.c */
 	struct evictor *evictor;
 	struct grants *grants;
 	struct report *report;
 	struct history *history;
+	struct status_dev *status_dev;
 	uint64_t stream_seq, job_seq;
 	uint32_t stub_seq;
 	char guests_procs[1100]; /* freezer.c */

@@ -40,7 +40,8 @@ static void on_linger(struct timer *t)
 	struct mirror *r = t->data;
 
 	r->ending = true;
-	stubc_exit(r->stub, 0);
+	stubc_end(r->stub, 0);
+	r->stub = NULL;
 	destroy(r);
 }
 

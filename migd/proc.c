@@ -235,6 +235,23 @@ int proc_signal(const struct migd *m, uint32_t pid, int sig)
 	return fd < 0 ? fd : proc_fd_signal(fd, sig, NULL);
 }
 
+bool proc_defaults(const struct migd *m, uint32_t pid, int sig)
+{
+	static const char *const keys[] = { "SigBlk:", "SigIgn:", "SigCgt:" };
+	char path[32], buf[8192];
+
+	snprintf(path, sizeof(path), "%u/status", pid);
+	if (slurp(world_proc(m), path, buf, sizeof(buf)) <= 0)
+		return false;
+	for (size_t i = 0; i < 3; i++) {
+		const char *at = line_of(buf, keys[i]);
+
+		if (!at || strtoull(at, NULL, 16) & 1ull << (sig - 1))
+			return false;
+	}
+	return true;
+}
+
 int proc_all(const struct migd *m, uint32_t **ret, size_t *ret_n)
 {
 	int fd = openat(world_proc(m), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

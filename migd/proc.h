@@ -42,6 +42,9 @@ int proc_open(const struct migd *m, uint32_t pid);
 int proc_signal(const struct migd *m, uint32_t pid, int sig);
 int proc_fd_signal(int dir, int sig, const void *siginfo);
 
+/* Neither caught, ignored nor blocked: the kernel's own action comes. */
+bool proc_defaults(const struct migd *m, uint32_t pid, int sig);
+
 /* All PIDs of the world, malloc'ed. */
 int proc_all(const struct migd *m, uint32_t **ret, size_t *ret_n);
 /* root and its descendants, parents first; malloc'ed. */

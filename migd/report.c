@@ -24,6 +24,7 @@
 #include "guests.h"
 #include "hostdb_msg.h"
 #include "log.h"
+#include "sprite/host.h"
 #include "world.h"
 
 #define SOON_MS 5
@@ -208,6 +209,23 @@ void report_close(struct migd *m)
 	console_close(&r->console);
 	free(r);
 	m->report = NULL;
+}
+
+void report_load(const struct migd *m, struct sprite_host_load *ret)
+{
+	const struct report *r = m->report;
+
+	*ret = (struct sprite_host_load){
+		.load1_centi = load_centi(r->avg.v[0]),
+		.load5_centi = load_centi(r->avg.v[1]),
+		.load15_centi = load_centi(r->avg.v[2]),
+		.guests = guests_count(m), .away = away_count(m, 0),
+		.slots = m->conf.slots, .cpus = r->cpus,
+		.allow = r->gate.allow && !evict_active(m),
+		.evicting = evict_active(m),
+		.idle_secs = idle_secs(r),
+		.up_secs = (env_now_ms(m->env) - r->born_ms) / 1000,
+	};
 }
 
 void migd_status_text(struct migd *m, struct buf *out)

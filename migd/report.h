@@ -15,6 +15,9 @@ void report_changed(struct migd *m);
 void report_now(struct migd *m);
 /* Processor and kernel facts that two hosts must have in common. */
 uint64_t report_version(void);
+/* This host in figures, for those who ask the status device. */
+struct sprite_host_load;
+void report_load(const struct migd *m, struct sprite_host_load *ret);
 /* This host in words. */
 struct buf;
 void migd_status_text(struct migd *m, struct buf *out);

@@ -24,6 +24,7 @@
 #include "guests.h"
 #include "local.h"
 #include "log.h"
+#include "peers.h"
 #include "proc.h"
 #include "streams.h"
 #include "world.h"
@@ -54,10 +55,7 @@ static void run_free(struct run *r)
 	for (size_t i = 0; i < r->nfds; i++)
 		if (r->fds[i] >= 0)
 			close(r->fds[i]);
-	if (r->stub) {
-		stubc_exit(r->stub, 127 << 8);
-		stubc_free(r->stub);
-	}
+	stubc_end(r->stub, 127 << 8);
 	if (r->grant && r->b.grant == 0)
 		grants_done(r->m, r->grant);
 	free(r->out);
@@ -130,6 +128,7 @@ static void answer_started(struct run *r)
 	rpc_reply(r->req, 0, &o);
 	close_ptr(&sv[1]);
 	a->state = AWAY_RUNNING;
+	peers_need(m, r->host);
 	carry_attach(m, r->pid, r->host);
 	away_keep(a);
 	r->away = NULL;

@@ -191,13 +191,31 @@ struct stubc *stubc_spawn(struct migd *m, struct stubc *parent, uint32_t pid,
 	return s;
 }
 
-void stubc_exit(struct stubc *s, int status)
+static void ending_msg(struct stubc *s, const struct stub_msg *msg)
+{
+	(void)s;
+	(void)msg;
+}
+
+static const struct stub_hooks ending = { ending_msg, stubc_free };
+
+void stubc_end(struct stubc *s, int status)
 {
 	struct stub_msg msg = { .type = STUB_EXIT, .status = status };
 
-	/* It may be stopped, and would not hear. */
-	proc_signal(s->m, s->pid, SIGCONT);
+	if (!s)
+		return;
+	if (s->gone || s->ctl < 0) {
+		stubc_free(s);
+		return;
+	}
+	/* The socket stays open until it is dead: a report that finds it
+	 * closed would make the stub forget what it was told.  It may be
+	 * stopped, and would not hear. */
+	s->hooks = &ending;
 	stubc_send(s, &msg, NULL, 0);
+	if (s->pid)
+		proc_signal(s->m, s->pid, SIGCONT);
 }
 
 void stubs_await(struct stubc *s, uint32_t seq)
@@ -257,13 +275,12 @@ static void on_connect(struct ev_loop *loop, ev_io *io, int revents)
 
 int stubs_listen(struct migd *m)
 {
-	char path[PATH_MAX];
-	int r = run_path("stub.sock", path, sizeof(path));
+	int r = run_path("stub.sock", m->rejoin + 1, sizeof(m->rejoin) - 1);
 
 	if (r)
 		return r;
-	snprintf(m->rejoin, sizeof(m->rejoin), "@%s", path);
-	r = unix_listen(path, SOCK_SEQPACKET, 0666);
+	m->rejoin[0] = '@';
+	r = unix_listen(m->rejoin + 1, SOCK_SEQPACKET, 0666);
 	if (r < 0)
 		return r;
 	m->stub_listen = r;

@@ -49,7 +49,8 @@ int stubc_take(struct stubc *s);
 struct stubc *stubc_spawn(struct migd *m, struct stubc *parent, uint32_t pid,
 			  bool setsid, int pgid,
 			  const struct stub_hooks *h, void *data);
-void stubc_exit(struct stubc *s, int status);
+/* It dies with this wait status; s is freed when it has.  NULL is fine. */
+void stubc_end(struct stubc *s, int status);
 
 /* For world.c: the answer to a SPAWN of the first process. */
 void stubs_await(struct stubc *s, uint32_t seq);

@@ -44,14 +44,14 @@ unsigned broker_streams(const struct broker *b)
 	return (unsigned)b->streams.count;
 }
 
-struct device *device_by_conn(const struct broker *b, const struct rpc_conn *c)
+struct device *broker_device_by_conn(const struct broker *b, const struct rpc_conn *c)
 {
 	list_each(d, &b->devices, struct device,
 		  link) if (d->conn && d->conn == c) return d;
 	return NULL;
 }
 
-struct device *device_by_name(const struct broker *b, const char *name)
+struct device *broker_device_by_name(const struct broker *b, const char *name)
 {
 	list_each(d, &b->devices, struct device,
 		  link) if (d->conn && strcmp(d->name, name) == 0) return d;
@@ -76,7 +76,7 @@ static void device_shut(struct device *d)
 	d->shut = true;
 	env_cancel(b->c.env, &d->renew);
 	while ((s = list_first(&d->streams, struct bstream, in_device)))
-		stream_cut(s);
+		bstream_cut(s);
 	if (d->asked)
 		b->c.port->reply(d->asked, -EIO, NULL);
 	d->asked = NULL;
@@ -100,9 +100,8 @@ void broker_free(struct broker *b)
 		if (call)
 			b->c.port->cancel(call);
 	}
-	while (b->streams.count)
-		stream_free(map_entry(map_next(&b->streams, NULL),
-				      struct bstream, node));
+	list_each_safe(v, &b->visitors, struct visitor, link)
+		bvisitor_free(v);
 	map_fini(&b->streams);
 	map_fini(&b->ops);
 	free(b);
@@ -172,7 +171,7 @@ static int allowed(struct broker *b, struct rpc_conn *c, const char *name,
 		   const struct msg_pdev_serve *m, char *why, size_t cap)
 {
 	char host[64];
-	const struct device *other = device_by_name(b, name);
+	const struct device *other = broker_device_by_name(b, name);
 
 	pdev_name_registry(name, host);
 	if (host[0] && strcmp(host, b->c.name)) {
@@ -195,7 +194,7 @@ static int allowed(struct broker *b, struct rpc_conn *c, const char *name,
 			 (int)b->c.port->pid(other->conn), b->c.mount, name);
 		return -EBUSY;
 	}
-	if (device_by_conn(b, c)) {
+	if (broker_device_by_conn(b, c)) {
 		snprintf(why, cap, "one connection serves one name");
 		return -EINVAL;
 	}
@@ -274,7 +273,7 @@ void broker_ready(struct broker *b, struct rpc_conn *c,
 	 */
 	(void)pdev_stream_set(&s->s, m->bits);
 	if (s->s.state == PDEV_OPEN)
-		stream_tell(s);
+		bstream_tell(s);
 }
 
 void broker_later(struct broker *b, struct rpc_conn *c,
@@ -290,7 +289,7 @@ void broker_later(struct broker *b, struct rpc_conn *c,
 
 void broker_conn_close(struct broker *b, struct rpc_conn *c)
 {
-	struct device *d = device_by_conn(b, c);
+	struct device *d = broker_device_by_conn(b, c);
 
 	if (d)
 		device_shut(d);

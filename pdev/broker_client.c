@@ -15,12 +15,12 @@
 
 /* ---- visitors ---- */
 
-static void visitor_free(struct visitor *v)
+void bvisitor_free(struct visitor *v)
 {
 	struct bstream *s;
 
 	while ((s = list_first(&v->streams, struct bstream, in_visitor)))
-		stream_free(s);
+		bstream_free(s);
 	env_cancel(v->b->c.env, &v->gone);
 	list_del(&v->link);
 	free(v);
@@ -28,7 +28,7 @@ static void visitor_free(struct visitor *v)
 
 static void on_visitor_gone(struct timer *t)
 {
-	visitor_free(t->data);
+	bvisitor_free(t->data);
 }
 
 static struct visitor *visitor_find(const struct broker *b, uint32_t host)
@@ -45,7 +45,7 @@ static struct visitor *visitor_get(struct broker *b, struct rpc_conn *c)
 	struct visitor *v = visitor_find(b, port->host(c));
 
 	if (v && v->epoch != port->epoch(c)) {
-		visitor_free(v);
+		bvisitor_free(v);
 		v = NULL;
 	}
 	if (!v) {
@@ -76,12 +76,12 @@ void broker_conn_open(struct broker *b, struct rpc_conn *c)
 		return;
 	/* Notes may have been lost with the connection before. */
 	list_each(s, &v->streams, struct bstream,
-		  in_visitor) if (s->s.state != PDEV_OPENING) stream_tell(s);
+		  in_visitor) if (s->s.state != PDEV_OPENING) bstream_tell(s);
 }
 
 /* ---- streams ---- */
 
-void stream_tell(struct bstream *s)
+void bstream_tell(struct bstream *s)
 {
 	struct msg_pdev_ready m = {.stream = s->id, .bits = s->s.bits};
 	uint8_t body[32];
@@ -104,16 +104,16 @@ static void leave_device(struct bstream *s)
 	s->d = NULL;
 }
 
-void stream_cut(struct bstream *s)
+void bstream_cut(struct bstream *s)
 {
 	leave_device(s);
 	if (s->s.state == PDEV_OPENING) {
-		stream_free(s); /* ends the open with an error */
+		bstream_free(s); /* ends the open with an error */
 		return;
 	}
 	pdev_stream_move(&s->s, PDEV_CUT);
-	ops_end(s, -EIO);
-	stream_tell(s);
+	bops_end(s, -EIO);
+	bstream_tell(s);
 }
 
 /* Tell the program that it is closed. */
@@ -131,11 +131,11 @@ static void tell_closed(struct bstream *s)
 						      .len = len});
 }
 
-void stream_free(struct bstream *s)
+void bstream_free(struct bstream *s)
 {
 	struct broker *b = s->b;
 
-	ops_end(s, s->d ? -EINTR : -EIO);
+	bops_end(s, s->d ? -EINTR : -EIO);
 	tell_closed(s);
 	pdev_stream_move(&s->s, PDEV_CLOSED);
 	leave_device(s);
@@ -201,7 +201,7 @@ static bool permitted(const struct device *d, const struct msg_pdev_open *m)
 static int open_check(struct broker *b, struct rpc_req *q,
 		      const struct msg_pdev_open *m, struct device **ret)
 {
-	struct device *d = device_by_name(b, m->name);
+	struct device *d = broker_device_by_name(b, m->name);
 
 	if (!b->c.port->req_conn(q))
 		return -ENOTCONN;
@@ -232,10 +232,10 @@ void broker_open(struct broker *b, struct rpc_req *q,
 		r = v ? stream_new(d, v, &s) : -ENOMEM;
 	}
 	if (!r)
-		r = op_start(s, q, 0, 0, &o);
+		r = bop_start(s, q, 0, 0, &o);
 	if (r) {
 		if (s)
-			stream_free(s);
+			bstream_free(s);
 		b->c.port->reply(q, r, NULL);
 		return;
 	}
@@ -244,12 +244,12 @@ void broker_open(struct broker *b, struct rpc_req *q,
 	to.host = b->c.port->req_host(q);
 	to.host_name = b->c.host_name(b->c.arg, to.host);
 	o->code = MSG_pdev_open;
-	op_send(o, msg_pdev_open_encode(&to, body, sizeof(body), &out.len),
+	bop_send(o, msg_pdev_open_encode(&to, body, sizeof(body), &out.len),
 		&out);
 }
 
 /* The program's answer; the op is gone already. */
-void op_opened(struct bstream *s, struct rpc_req *q, int status,
+void bop_opened(struct bstream *s, struct rpc_req *q, int status,
 	       const struct rpc_msg *m)
 {
 	const struct pdev_port *port = s->b->c.port;
@@ -261,7 +261,7 @@ void op_opened(struct bstream *s, struct rpc_req *q, int status,
 			msg_pdev_opened_decode(m->body, m->len, &opened)))
 		status = -EIO;
 	if (status) {
-		stream_free(s);
+		bstream_free(s);
 		port->reply(q, status, NULL);
 		return;
 	}

@@ -85,24 +85,26 @@ struct broker {
 };
 
 /* broker.c */
-struct device *device_by_conn(const struct broker *b, const struct rpc_conn *c);
-struct device *device_by_name(const struct broker *b, const char *name);
+struct device *broker_device_by_conn(const struct broker *b, const struct rpc_conn *c);
+struct device *broker_device_by_name(const struct broker *b, const char *name);
 
 /* broker_client.c */
-void stream_free(struct bstream *s);
+/* With its streams. */
+void bvisitor_free(struct visitor *v);
+void bstream_free(struct bstream *s);
 /* The program went: errors from now on. */
-void stream_cut(struct bstream *s);
+void bstream_cut(struct bstream *s);
 /* Tell the client's host what s is ready for. */
-void stream_tell(struct bstream *s);
+void bstream_tell(struct bstream *s);
 
 /* broker_op.c */
-int op_start(struct bstream *s, struct rpc_req *q, uint64_t front, size_t room,
+int bop_start(struct bstream *s, struct rpc_req *q, uint64_t front, size_t room,
 	     struct op **ret);
 /* Hand it to the program; the request is seen to whatever happens. */
-void op_send(struct op *o, int encoded, const struct rpc_out *out);
+void bop_send(struct op *o, int encoded, const struct rpc_out *out);
 /* Answer everything under way with status. */
-void ops_end(struct bstream *s, int status);
-void op_opened(struct bstream *s, struct rpc_req *q, int status,
+void bops_end(struct bstream *s, int status);
+void bop_opened(struct bstream *s, struct rpc_req *q, int status,
 	       const struct rpc_msg *m);
 
 #endif

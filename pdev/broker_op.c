@@ -13,7 +13,7 @@
 
 static void on_timer(struct timer *t);
 
-int op_start(struct bstream *s, struct rpc_req *q, uint64_t front, size_t room,
+int bop_start(struct bstream *s, struct rpc_req *q, uint64_t front, size_t room,
 	     struct op **ret)
 {
 	struct op *o;
@@ -72,7 +72,7 @@ static void not_ready(struct bstream *s, uint16_t code)
 	if (s->s.state != PDEV_OPEN || !(s->s.bits & bit))
 		return;
 	(void)pdev_stream_set(&s->s, s->s.bits & ~bit);
-	stream_tell(s);
+	bstream_tell(s);
 }
 
 /* Is it an answer to what was asked, and no longer than was asked for? */
@@ -113,7 +113,7 @@ static void on_done(void *arg, int status, const struct rpc_msg *m)
 		op_free(o);
 		/* q is NULL: the stream is being freed. */
 		if (q)
-			op_opened(s, q, status, m);
+			bop_opened(s, q, status, m);
 		return;
 	}
 	if (!status)
@@ -143,7 +143,7 @@ static void op_end(struct op *o, int status)
 		on_done(o, status, NULL);
 }
 
-void ops_end(struct bstream *s, int status)
+void bops_end(struct bstream *s, int status)
 {
 	struct op *o;
 
@@ -183,7 +183,7 @@ static void on_timer(struct timer *t)
 	op_end(o, cancelled ? -EINTR : -ETIMEDOUT);
 }
 
-void op_send(struct op *o, int encoded, const struct rpc_out *out)
+void bop_send(struct op *o, int encoded, const struct rpc_out *out)
 {
 	struct device *d = o->s->d;
 	struct broker *b = o->s->b;
@@ -219,7 +219,7 @@ static struct op *begin(struct broker *b, struct rpc_req *q, uint64_t id,
 	if (!r && room > max)
 		r = -EMSGSIZE;
 	if (!r)
-		r = op_start(s, q, front, room, &o);
+		r = bop_start(s, q, front, room, &o);
 	if (r) {
 		b->c.port->reply(q, r, NULL);
 		return NULL;
@@ -240,7 +240,7 @@ void broker_read(struct broker *b, struct rpc_req *q,
 	if (!o)
 		return;
 	to.req = o->id;
-	op_send(o, msg_pdev_read_encode(&to, body, sizeof(body), &out.len),
+	bop_send(o, msg_pdev_read_encode(&to, body, sizeof(body), &out.len),
 		&out);
 }
 
@@ -259,7 +259,7 @@ void broker_write(struct broker *b, struct rpc_req *q,
 	if (!o)
 		return;
 	to.req = o->id;
-	op_send(o, msg_pdev_write_encode(&to, body, sizeof(body), &out.len),
+	bop_send(o, msg_pdev_write_encode(&to, body, sizeof(body), &out.len),
 		&out);
 }
 
@@ -283,7 +283,7 @@ void broker_ioctl(struct broker *b, struct rpc_req *q,
 	if (!o)
 		return;
 	to.req = o->id;
-	op_send(o, msg_pdev_ioctl_encode(&to, body, sizeof(body), &out.len),
+	bop_send(o, msg_pdev_ioctl_encode(&to, body, sizeof(body), &out.len),
 		&out);
 }
 
@@ -293,7 +293,7 @@ void broker_close(struct broker *b, struct rpc_req *q,
 	struct bstream *s = own_stream(b, b->c.port->req_host(q), m->stream);
 
 	if (s && s->s.state != PDEV_OPENING)
-		stream_free(s);
+		bstream_free(s);
 	b->c.port->reply(q, 0, NULL);
 }
 

@@ -472,12 +472,16 @@ void pdev_note(struct pdev *p, struct rpc_conn *c, const struct rpc_msg *m)
 
 void pdev_conn_open(struct pdev *p, struct rpc_conn *c)
 {
+	if (!p)
+		return;
 	registry_conn_open(p->registry, c);
 	broker_conn_open(p->broker, c);
 }
 
 void pdev_conn_close(struct pdev *p, struct rpc_conn *c)
 {
+	if (!p)
+		return;
 	registry_conn_close(p->registry, c);
 	broker_conn_close(p->broker, c);
 }

@@ -27,7 +27,7 @@ struct pdev_conf {
 };
 
 int pdev_new(const struct pdev_conf *c, struct pdev **ret);
-/* Before rpc_free. */
+/* Before rpc_free; what that still has to say is for nobody (NULL below). */
 void pdev_free(struct pdev *p);
 
 /* ---- messages and connections ---- */
@@ -37,7 +37,7 @@ static inline bool pdev_is_mine(uint16_t code)
 }
 void pdev_request(struct pdev *p, struct rpc_req *q, const struct rpc_msg *m);
 void pdev_note(struct pdev *p, struct rpc_conn *c, const struct rpc_msg *m);
-/* Accepted connections, of any service. */
+/* Accepted connections, of any service.  p may be NULL. */
 void pdev_conn_open(struct pdev *p, struct rpc_conn *c);
 void pdev_conn_close(struct pdev *p, struct rpc_conn *c);
 

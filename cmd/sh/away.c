@@ -1,8 +1,8 @@
 /*
  * away.c -- see away.h.
  *
- * The child says what went wrong through a pipe that an exec closes: a byte in
- * it means that the recipe has to be run again.  Of a stub only the wait
+ * The child says what went wrong through a pipe that an exec closes: a sentence
+ * in it means that the recipe has to be run again.  Of a stub only the wait
  * status is left; if that is a signal, migd knows whether somebody sent it or
  * the host was lost.
  */
@@ -59,7 +59,7 @@ static void clean_environment(void)
 
 /* Outside the world there is no stub to become: stay and pass on. */
 static bool wait_for_end(struct client *c, uint32_t pid, const sigset_t *caught,
-			 int *ret_status)
+			 int *ret_status, char *why)
 {
 	struct pollfd p[2] = { { .fd = client_fd(c), .events = POLLIN },
 			       { .events = POLLIN } };
@@ -78,16 +78,20 @@ static bool wait_for_end(struct client *c, uint32_t pid, const sigset_t *caught,
 					    buf_data(&n.body),
 					    buf_len(&n.body), &m) :
 				    -ENOMSG;
-			client_reply_free(&n);
 			if (r == 0 && m.pid == pid) {
 				*ret_status = m.status;
+				snprintf(why, MAKE_WHY_MAX, "%s", m.why);
+			}
+			client_reply_free(&n);
+			if (r == 0 && m.pid == pid)
 				return m.reason == MIGD_END_EXIT ||
 				       m.reason == MIGD_END_SIGNAL;
-			}
 			continue;
 		}
-		if (r != -ETIMEDOUT)
+		if (r != -ETIMEDOUT) {
+			snprintf(why, MAKE_WHY_MAX, "sprite-migd ended");
 			return false;
+		}
 		if (poll(p, 2, -1) > 0 && p[1].revents &&
 		    read(p[1].fd, &si, sizeof(si)) == sizeof(si) &&
 		    si.ssi_signo != SIGCHLD) {
@@ -106,17 +110,18 @@ static bool wait_for_end(struct client *c, uint32_t pid, const sigset_t *caught,
 
 /* Only returns if there is no stub to become; false: to be run again. */
 static bool follow(struct client *c, struct client_reply *re,
-		   const sigset_t *caught, int *ret_status)
+		   const sigset_t *caught, int *ret_status, char *why)
 {
 	struct msg_migd_run_started m;
 	char number[16];
 
+	snprintf(why, MAKE_WHY_MAX, "sprite-migd's answer cannot be followed");
 	if (re->code != MSG_migd_run_started ||
 	    msg_migd_run_started_decode(buf_data(&re->body), buf_len(&re->body),
 					&m))
 		return false;
 	if (m.how == MIGD_WAIT)
-		return wait_for_end(c, m.pid, caught, ret_status);
+		return wait_for_end(c, m.pid, caught, ret_status, why);
 	if (m.how == MIGD_BECOME_STUB && re->nfds == 1 &&
 	    fcntl(re->fds[0], F_SETFD, 0) == 0) {
 		char *argv[] = { (char *)(uintptr_t)m.stub, number,
@@ -129,35 +134,43 @@ static bool follow(struct client *c, struct client_reply *re,
 }
 
 static bool start(const struct make_answer *where, char **argv,
-		  const sigset_t *caught, int *ret_status)
+		  const sigset_t *caught, int *ret_status, char *why)
 {
 	struct run_want w = { .flags = MIGD_RUN_RERUN_OK, .host = where->name,
 			      .grant = where->grant, .argv = argv };
 	struct client_reply re;
 	struct run_request q;
-	struct client *c;
+	struct client *c = NULL;
 	bool ran = false;
+	int r;
 
 	clean_environment();
 	w.envp = environ;
-	if (run_request_make(&w, argv[0], &q))
-		return false;
-	if (reach_migd(&c) == 0) {
-		if (client_call(c, &q.out, START_MS, &re) == 0) {
-			if (re.status == 0)
-				ran = follow(c, &re, caught, ret_status);
-			client_reply_free(&re);
-		}
-		client_close(c);
+	r = run_request_make(&w, argv[0], &q);
+	if (!r) {
+		r = reach_migd(&c);
+		if (!r)
+			r = client_call(c, &q.out, START_MS, &re);
+		run_request_free(&q);
 	}
-	run_request_free(&q);
+	if (r) {
+		snprintf(why, MAKE_WHY_MAX, "it could not be started: %s",
+			 strerror(-r));
+	} else {
+		if (re.status)
+			snprintf(why, MAKE_WHY_MAX, "%s", client_sentence(&re));
+		else
+			ran = follow(c, &re, caught, ret_status, why);
+		client_reply_free(&re);
+	}
+	client_close(c);
 	return ran;
 }
 
 /* ---- the parent -------------------------------------------------------------- */
 
 /* Was it the recipe that ended, or did Sprite fail it? */
-static bool ended_by_itself(pid_t pid, int status)
+static bool ended_by_itself(pid_t pid, int status, char *why)
 {
 	struct msg_migd_why q = { .pid = (uint32_t)pid };
 	struct msg_migd_because because;
@@ -177,6 +190,8 @@ static bool ended_by_itself(pid_t pid, int status)
 			itself = because.reason != MIGD_END_HOST_LOST &&
 				 because.reason != MIGD_END_EVICTED &&
 				 because.reason != MIGD_END_FAILED;
+		if (!itself)
+			snprintf(why, MAKE_WHY_MAX, "%s", because.why);
 		client_reply_free(&re);
 	}
 	client_close(c);
@@ -200,12 +215,25 @@ static int wait_relaying(pid_t child, const sigset_t *caught)
 	}
 }
 
-bool away_run(const struct make_answer *where, char **argv, int *ret_status)
+static _Noreturn void be_child(const struct make_answer *where, char **argv,
+			       const sigset_t *caught, int report)
+{
+	char why[MAKE_WHY_MAX] = "";
+	int status = 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (start(where, argv, caught, &status, why))
+		away_end_like(status);
+	(void)!write(report, why, strlen(why) + 1);
+	_exit(0);
+}
+
+bool away_run(const struct make_answer *where, char **argv, int *ret_status,
+	      char ret_why[MAKE_WHY_MAX])
 {
 	sigset_t caught, before;
 	int word[2];
 	pid_t child;
-	char byte;
 	bool again;
 
 	sigemptyset(&caught);
@@ -217,21 +245,16 @@ bool away_run(const struct make_answer *where, char **argv, int *ret_status)
 	sigprocmask(SIG_BLOCK, &caught, &before);
 	child = fork();
 	if (child == 0) {
-		int status = 0;
-
-		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		sigprocmask(SIG_SETMASK, &before, NULL);
-		if (start(where, argv, &caught, &status))
-			away_end_like(status);
-		(void)!write(word[1], "x", 1);
-		_exit(0);
+		be_child(where, argv, &caught, word[1]);
 	}
 	close(word[1]);
 	again = child < 0;
 	if (!again) {
 		*ret_status = wait_relaying(child, &caught);
-		again = read(word[0], &byte, 1) == 1 ||
-			!ended_by_itself(child, *ret_status);
+		again = read(word[0], ret_why, MAKE_WHY_MAX) > 0 ||
+			!ended_by_itself(child, *ret_status, ret_why);
+		ret_why[MAKE_WHY_MAX - 1] = '\0';
 	}
 	close(word[0]);
 	sigprocmask(SIG_SETMASK, &before, NULL);

@@ -14,9 +14,11 @@
 /*
  * argv[0] is the program's path, where says the host.  True: it ran and
  * *ret_status is its wait status.  False: it did not run, or its host was
- * lost, or its owner wanted the host back and it could not be moved.
+ * lost, or its owner wanted the host back and it could not be moved; ret_why
+ * says which.
  */
-bool away_run(const struct make_answer *where, char **argv, int *ret_status);
+bool away_run(const struct make_answer *where, char **argv, int *ret_status,
+	      char ret_why[MAKE_WHY_MAX]);
 /* End with a child's wait status. */
 _Noreturn void away_end_like(int status);
 

@@ -137,7 +137,8 @@ static int reach_make(void)
 	return fd;
 }
 
-static bool send_ask(int fd, enum make_kind kind, const char *line)
+static bool send_ask(int fd, enum make_kind kind, const char *line,
+		     const char *why)
 {
 	struct make_ask a = {
 		.proto = MAKE_PROTO,
@@ -147,6 +148,7 @@ static bool send_ask(int fd, enum make_kind kind, const char *line)
 	size_t n = offsetof(struct make_ask, cwd);
 
 	line_label(line, a.label, sizeof(a.label));
+	snprintf(a.why, sizeof(a.why), "%s", why);
 	if (!getcwd(a.cwd, sizeof(a.cwd)))
 		return false;
 	n += strlen(a.cwd) + 1;
@@ -155,11 +157,11 @@ static bool send_ask(int fd, enum make_kind kind, const char *line)
 
 /* Wait for a slot, as long as it takes.  False: run here, without one. */
 static bool ask(int fd, enum make_kind kind, const char *line,
-		struct make_answer *ret)
+		const char *why, struct make_answer *ret)
 {
 	ssize_t n;
 
-	if (!send_ask(fd, kind, line))
+	if (!send_ask(fd, kind, line, why))
 		return false;
 	do
 		n = recv(fd, ret, sizeof(*ret), 0);
@@ -195,16 +197,18 @@ int main(int argc, char **argv)
 	if (fd < 0)
 		run_here(argv);
 	if (recursive) {
-		send_ask(fd, MAKE_KEPT, line);
+		send_ask(fd, MAKE_KEPT, line, "");
 		run_here(argv);
 	}
-	if (!ask(fd, MAKE_SLOT, line, &a))
+	if (!ask(fd, MAKE_SLOT, line, "", &a))
 		run_here(argv);
 	if (a.host) {
+		char why[MAKE_WHY_MAX] = "";
+
 		argv[0] = (char *)(uintptr_t)real_shell();
-		if (away_run(&a, argv, &status))
+		if (away_run(&a, argv, &status, why))
 			away_end_like(status);
-		if (!ask(fd, MAKE_AGAIN, line, &a))
+		if (!ask(fd, MAKE_AGAIN, line, why, &a))
 			run_here(argv);
 	}
 	run_answered(argv, &a);

@@ -30,12 +30,15 @@ static void open_both(void)
 	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	listener = stub_listen();
 	snprintf(file, sizeof(file), "/tmp/sprite-mover-%d", getpid());
+	cr_assert(zero(int, eng_kernel_open(&kernel)));
 	world_open(&a, 5000);
 	world_open(&b, 9000);
 }
 
 static void close_both(void)
 {
+	eng_kernel_close(kernel);
+	kernel = NULL;
 	world_close(&a);
 	world_close(&b);
 	close(null_fd);
@@ -527,4 +530,27 @@ Test(move, a_large_program_with_pages_on_demand)
 	must(&a, &b, ctl, &m);
 	cr_expect(eq(int, guest_status(&g), SIGKILL));
 	cr_expect(eq(int, end_of_child(b.root, g.pid), 42 << 8));
+}
+
+/* Sleeps of five seconds, moved over and over: none gets longer by it. */
+Test(move, a_sleep_ends_when_it_should)
+{
+	char *argv[] = { (char *)(uintptr_t)program("sleeper"), NULL };
+	struct guest g;
+	int home, away;
+
+	guest_start(&a, &g, argv, (int[]){ null_fd, null_fd, 2 });
+	for (int i = 0; i < 4; i++) {
+		struct move m = plan(g.pid, ENG_DIRECT, END_STUB);
+
+		away = nursery(&b, g.pid);
+		must(&a, &b, away, &m);
+		close(away);
+		home = stub_accept(listener, g.pid);
+		m = plan(g.pid, ENG_DIRECT, END_KILL);
+		must(&b, &a, home, &m);
+		close(home);
+		end_of_child(b.root, g.pid);
+	}
+	cr_expect(eq(int, guest_status(&g), 42 << 8));
 }

@@ -29,6 +29,7 @@
 #define SOON 20000
 #define FDS  12
 
+struct eng_kernel *kernel;
 char stub_path[64], stub_file[512];
 
 struct command {
@@ -312,6 +313,7 @@ static int source_job(void *arg, const int *fds, unsigned nfds)
 				  .fd_check = keep_check,
 				  .fd_save = keep_save };
 	struct eng_opts o = { .fds = &ops,
+			      .kernel = kernel,
 			      .memory = m->memory,
 			      .lazy_min = m->lazy_min };
 	const struct eng_member *mem;

@@ -74,6 +74,8 @@ int nursery(struct world *w, pid_t pid);
 
 /* Where stubs made by exec connect to; shared by both worlds. */
 extern char stub_path[64];
+/* Shared by all source movers, if it can be had. */
+extern struct eng_kernel *kernel;
 /* If set (before world_open): the program that home stubs are made of. */
 extern char stub_file[512];
 int stub_listen(void);

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -18,7 +18,7 @@ static pthread_t thread;
 static struct ev_async wake;
 static uint8_t psk[32];
 static void (*job)(void);
-static atomic_bool job_done;
+static sem_t job_done;
 
 static void on_wake(struct ev_loop *l, struct ev_async *w, int revents)
 {
@@ -30,7 +30,7 @@ static void on_wake(struct ev_loop *l, struct ev_async *w, int revents)
 	}
 	job();
 	job = NULL;
-	atomic_store(&job_done, true);
+	sem_post(&job_done);
 }
 
 static void *run_loop(void *arg)
@@ -44,10 +44,9 @@ static void *run_loop(void *arg)
 static void there(void (*fn)(void))
 {
 	job = fn;
-	atomic_store(&job_done, false);
 	ev_async_send(loop, &wake);
-	while (!atomic_load(&job_done))
-		usleep(100);
+	while (sem_wait(&job_done))
+		continue;
 }
 
 static int psk_of(void *arg, uint64_t token, uint8_t ret[32])
@@ -65,6 +64,7 @@ static void start(void)
 	node_listen(&b);
 	memset(psk, 7, sizeof(psk));
 	rpc_admit_joiners(b.r, psk_of, NULL);
+	sem_init(&job_done, 0, 0);
 	ev_async_init(&wake, on_wake);
 	ev_async_start(loop, &wake);
 	cr_assert_eq(pthread_create(&thread, NULL, run_loop, NULL), 0);
