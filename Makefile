@@ -274,6 +274,9 @@ install: all
 		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 755 $(B)/bin/sprite $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(filter-out %/sprite,$(programs)) $(DESTDIR)$(PREFIX)/libexec/sprite/
+# A home stub of an ordinary user must become the process again when it comes
+# home, which takes privilege; it obeys only a control socket opened by root.
+	chmod 4755 $(DESTDIR)$(PREFIX)/libexec/sprite/sprite-stub
 	install -m 644 $(wildcard include/sprite/*.h) $(DESTDIR)$(PREFIX)/include/sprite/
 	install -m 644 $(B)/libsprite.a $(DESTDIR)$(PREFIX)/lib/
 	$(if $(wildcard docs/man/*.1),install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/)

@@ -35,6 +35,7 @@ struct recov {
 	uint64_t next_id;
 	uint64_t batch[BATCH_MAX];
 	unsigned nbatch;
+	bool last_said;
 };
 
 static void hello(struct recov *v, bool reset);
@@ -186,14 +187,13 @@ static void claim_more(struct recov *v)
 	struct rpc_conn *c = v->peer ? rpc_peer_conn(v->peer) : NULL;
 
 	v->nbatch = 0;
-	for (; v->next_id < m->nodes.next_id && v->nbatch < BATCH_MAX; v->next_id++) {
+	for (; !v->last_said && v->next_id < m->nodes.next_id && v->nbatch < BATCH_MAX; v->next_id++) {
 		struct node *n = node_by_id(&m->nodes, v->next_id);
 
 		if (n && !n->special && (n->seq || n->id == NODE_ROOT))
 			put_claim(v, n, &hw, &lw);
 	}
-	if (!v->nbatch) {
-		/* All is said. */
+	if (v->last_said) {
 		if (c)
 			hello(v, false);
 		if (v->peer)
@@ -201,7 +201,7 @@ static void claim_more(struct recov *v)
 	} else if (c && holds && locks && body) {
 		r.holds = (wire_blob){ holds, hw.len };
 		r.locks = (wire_blob){ locks, lw.failed ? 0 : lw.len };
-		r.last = v->next_id >= m->nodes.next_id;
+		r.last = v->last_said = v->next_id >= m->nodes.next_id;
 		if (!msg_fs_reclaim_encode(&r, body, 2 * cap + 64, &o.len))
 			(void)rpc_conn_call(c, &o, CALL_MS, on_claimed, v, NULL);
 	}
@@ -237,6 +237,7 @@ static void on_up(void *arg, struct rpc_peer *p, bool restarted)
 	log_info("the file server has restarted: claiming what this host holds");
 	forget_names(v->m);
 	v->next_id = NODE_ROOT;
+	v->last_said = false;
 	claim_more(v);
 }
 

@@ -1,8 +1,8 @@
 /*
  * special.c -- see special.h.
  *
- * Offsets in the root's listing: the server's own come first; ours begin at
- * OUR_OFFSETS, far above what a file system uses.
+ * Offsets in the root's listing: the server's own come first; ours are the few
+ * behind OUR_OFFSETS, where no file system has any (ext4's end is higher).
  */
 #include "special.h"
 
@@ -284,7 +284,8 @@ struct listing {
 static void put_entry(struct listing *l, const char *name, mode_t mode,
 		      uint64_t cookie)
 {
-	struct stat st = { .st_mode = mode };
+	/* A number, any but 0: with that libc takes the entry for deleted. */
+	struct stat st = { .st_mode = mode, .st_ino = 1ULL << 63 };
 	struct fuse_entry_param p = { .attr = st };
 	struct op *op = l->op;
 	size_t n;
@@ -382,7 +383,9 @@ size_t special_list_root(struct mnt *m, fuse_req_t req, char *buf, size_t size,
 {
 	struct op op = { .m = m, .req = req, .size = size, .set = plus };
 	struct listing l = { .op = &op, .buf = buf };
-	uint64_t from = off >= OUR_OFFSETS ? off - OUR_OFFSETS : 0;
+	uint64_t from = off > OUR_OFFSETS && off <= OUR_OFFSETS + NROOTS ?
+				off - OUR_OFFSETS :
+				0;
 
 	for (uint64_t i = from; i < NROOTS; i++) {
 		if (roots[i].listed)

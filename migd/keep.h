@@ -24,7 +24,7 @@
 #define KEEP_KIND(key)	((unsigned)((key) >> 56))
 
 enum keep_kind { KEEP_GUEST = 1, KEEP_AWAY, KEEP_HSTREAM, KEEP_GSTREAM,
-		 KEEP_MIRROR, KEEP_MOVE };
+		 KEEP_MIRROR, KEEP_MOVE, KEEP_SUB };
 
 enum keep_op {
 	/* ---- from migd ---- */

@@ -55,6 +55,7 @@ struct migd {
 	struct map guests;   /* guests.c: by PID */
 	struct map away;     /* away.c: by PID */
 	struct map locals;   /* local.c: by PID */
+	struct map subs;     /* subs.c: by PID */
 	struct map hstreams; /* hstream.c: by number */
 	struct map gstreams; /* gstream.c: by number */
 	struct list moves;   /* migration.c */

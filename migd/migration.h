@@ -75,6 +75,10 @@ void on_migd_moved(struct migd *m, struct rpc_req *q,
 		   const struct msg_migd_moved *b);
 void on_migd_cancel(struct migd *m, struct rpc_req *q,
 		    const struct msg_migd_cancel *b);
+void on_migd_running(struct migd *m, struct rpc_req *q,
+		     const struct msg_migd_running *b);
+void on_migd_whereto(struct migd *m, struct rpc_req *q,
+		     const struct msg_migd_whereto *b);
 void on_migd_moves(struct migd *m, struct rpc_req *q,
 		   const struct msg_migd_moves *b);
 

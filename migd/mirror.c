@@ -179,7 +179,7 @@ int mirror_place(struct migd *m, uint32_t home, uint32_t uid, uint32_t gid,
 		 struct place *ret)
 {
 	struct mirror *leader = NULL;
-	bool same = p->sid == p->parent_sid;
+	bool same = p->sid == p->parent_sid, third;
 
 	*ret = (struct place){ .setsid = own_session || p->sid == p->pid ||
 					 p->ppid <= 1 };
@@ -188,6 +188,13 @@ int mirror_place(struct migd *m, uint32_t home, uint32_t uid, uint32_t gid,
 		if (!leader)
 			return -EEXIST;
 	}
+	/* A group whose leader is neither the parent nor the session's: made
+	 * before the parent, by the same stub, so that it is there when the
+	 * guest, made by the parent, joins it. */
+	third = !ret->setsid && same && p->pgid && p->pgid != p->pid &&
+		p->pgid != p->ppid && p->pgid != p->parent_sid;
+	if (third && leader)
+		ret->group = get(m, p->pgid, home, uid, gid, leader, 0);
 	if (p->ppid > 1) {
 		ret->parent = get(m, p->ppid, home, uid, gid, leader,
 				  !leader	 ? -1 :
@@ -201,9 +208,10 @@ int mirror_place(struct migd *m, uint32_t home, uint32_t uid, uint32_t gid,
 		goto out;
 	if (p->pgid == p->pid || !p->pgid || !same) {
 		ret->pgid = 0;
-	} else if (p->pgid != p->ppid && p->pgid != p->parent_sid) {
-		ret->group = get(m, p->pgid, home, uid, gid,
-				 leader ? leader : ret->parent, 0);
+	} else if (third) {
+		if (!ret->group && ret->parent)
+			ret->group = get(m, p->pgid, home, uid, gid,
+					 leader ? leader : ret->parent, 0);
 		ret->pgid = ret->group ? (int)p->pgid : 0;
 	} else {
 		ret->pgid = (int)p->pgid;

@@ -281,12 +281,23 @@ static int io_read(void *arg, void *p, size_t n)
 
 static int io_write(void *arg, const void *p, size_t n)
 {
-	/* The engine flushes by the size of what it writes; requests and pages
-	 * on demand must not wait in a buffer. */
 	return chan_write(arg, p, n);
+}
+
+static int io_write_prompt(void *arg, const void *p, size_t n)
+{
+	int r = chan_write(arg, p, n);
+
+	return r ? r : chan_flush(arg);
 }
 
 struct eng_io mover_io(struct chan *c)
 {
 	return (struct eng_io){ .arg = c, .read = io_read, .write = io_write };
+}
+
+struct eng_io mover_io_prompt(struct chan *c)
+{
+	return (struct eng_io){ .arg = c, .read = io_read,
+				.write = io_write_prompt };
 }

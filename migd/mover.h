@@ -109,6 +109,8 @@ int mover_target_main(struct mover_self *s);
 
 /* An eng_io on a channel. */
 struct eng_io mover_io(struct chan *c);
+/* For pages on demand: nothing may wait in a buffer. */
+struct eng_io mover_io_prompt(struct chan *c);
 /* What follows an image: everything was sent, and is frozen. */
 #define MOVER_TRAILER 0x5350524954454f4bull
 

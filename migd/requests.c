@@ -116,6 +116,8 @@ static void on_migd_signal(struct migd *m, struct rpc_req *q,
 	X(migd_settle, (m, q, &b))	\
 	X(migd_moved, (m, q, &b))	\
 	X(migd_cancel, (m, q, &b))	\
+	X(migd_running, (m, q, &b))	\
+	X(migd_whereto, (m, q, &b))	\
 	X(migd_move, (m, q, &b))	\
 	X(migd_census, (m, q, &b))	\
 	X(migd_ps_here, (m, q, &b))	\

@@ -308,6 +308,10 @@ static void spawn(struct stub *s, const struct stub_msg *cmd, const int *fds,
 		become_child(s, cmd, fds[0]);
 		return;
 	}
+	/* As shells do: whoever is spawned next may have to join this group
+	 * before the child gets to make it.  The child reports if it fails. */
+	if (pid > 0 && !cmd->sid && cmd->pgid >= 0)
+		SYS(SYS_setpgid, pid, cmd->pgid ? cmd->pgid : pid);
 	/* Before the answer: only the child may keep its socket open. */
 	SYS(SYS_close, fds[0]);
 	put_stamp(&m, cmd);

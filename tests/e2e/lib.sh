@@ -9,8 +9,9 @@ step() { echo "-- $*"; }
 die() { echo "FAILED: $*"; exit 1; }
 
 # on h2 CMD...: in the world of a host; host h2 CMD...: outside its world.
-on() { local h=$1; shift; sprite lab exec -T "$h" -- "$@"; }
-host() { local h=$1; shift; sprite lab exec -T --host "$h" -- "$@"; }
+# DEADLINE, if a test sets it, is how many seconds each may take.
+on() { local h=$1; shift; ${DEADLINE:+timeout -k 10 "$DEADLINE"} sprite lab exec -T "$h" -- "$@"; }
+host() { local h=$1; shift; ${DEADLINE:+timeout -k 10 "$DEADLINE"} sprite lab exec -T --host "$h" -- "$@"; }
 
 # is WHAT EXPECTED ACTUAL
 is() { [ "$2" = "$3" ] || die "$1: expected '$2', got '$3'"; }
@@ -26,6 +27,18 @@ status() {
 says() {
 	local pattern=$1 out; shift
 	out=$("$@" 2>&1)
+	grep -q -- "$pattern" <<<"$out" || die "'$*' did not say '$pattern' but: $out"
+}
+
+# told CODE PATTERN CMD...: it ends with that exit status after one sentence on
+# standard error, which matches and can be shown on any terminal.
+told() {
+	local want=$1 pattern=$2 got out; shift 2
+	out=$("$@" 2>&1 >/dev/null); got=$?
+	[ "$got" = "$want" ] || die "'$*' ended with $got instead of $want: $out"
+	[ "$(grep -c '' <<<"$out")" = 1 ] && [ ${#out} -gt 12 ] ||
+		die "'$*' says not one sentence but: $out"
+	LC_ALL=C grep -q '[[:cntrl:]]' <<<"$out" && die "'$*' sends control characters: $out"
 	grep -q -- "$pattern" <<<"$out" || die "'$*' did not say '$pattern' but: $out"
 }
 

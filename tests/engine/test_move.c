@@ -192,7 +192,6 @@ static void round_trips(enum eng_memory memory, int n, const char *msecs)
 {
 	struct guest g;
 	int home, away, st;
-	struct stub_msg bye = { .type = STUB_EXIT };
 
 	start_mover(&g, msecs, "64");
 	for (int i = 0; i < n; i++) {
@@ -207,19 +206,18 @@ static void round_trips(enum eng_memory memory, int n, const char *msecs)
 		close(home);
 		cr_expect(eq(int, end_of_child(b.root, g.pid), SIGKILL));
 	}
-	(void)bye;
 	st = guest_status(&g);
 	cr_expect(eq(int, st, 42 << 8));
 }
 
 Test(move, there_and_back_into_its_own_stub)
 {
-	round_trips(ENG_DIRECT, 3, "3000");
+	round_trips(ENG_DIRECT, 5, "5000");
 }
 
 Test(move, there_and_back_with_pages_on_demand)
 {
-	round_trips(ENG_LAZY, 3, "3000");
+	round_trips(ENG_LAZY, 5, "5000");
 }
 
 static int kill_in(struct world *w, pid_t pid, int sig)

@@ -34,6 +34,7 @@ static volatile int stop;
 static long msecs = 3000, mib = 64, want_signals = -1;
 static const char *file;
 static pid_t self;
+static pthread_barrier_t filled; /* memory is in use from here on */
 
 static void wrong(const char *fmt, ...)
 {
@@ -110,6 +111,7 @@ static void *memory(void *arg)
 			m[i + k] = mix(i + k);
 		sum += m[i];
 	}
+	pthread_barrier_wait(&filled);
 	while (!stop) {
 		for (int n = 0; n < 2000; n++) {
 			size_t i = (seed = mix(seed + n)) % pages;
@@ -343,9 +345,11 @@ int main(int argc, char **argv)
 	handle(SIGRTMIN + 2, NULL, on_tick);
 	if (file && (fd = open(file, O_RDWR | O_CREAT | O_TRUNC, 0600)) < 0)
 		wrong("%s: %s", file, strerror(errno));
+	pthread_barrier_init(&filled, NULL, 2);
 	for (int i = 0; i < 3; i++)
 		if (pthread_create(&t[i], NULL, work[i], NULL))
 			wrong("pthread_create");
+	pthread_barrier_wait(&filled);
 	start_timers();
 	if (ready >= 0 && write(ready, "r", 1) == 1)
 		close(ready);
