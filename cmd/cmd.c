@@ -8,28 +8,42 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* One line, whatever names the sentence quotes: they come from arguments and
+ * from other hosts, and must not steer the terminal. */
+static void say(const char *before, const char *name, const char *after,
+		const char *fmt, va_list ap)
+{
+	char s[2048] = "";
+
+	if (vsnprintf(s, sizeof(s), fmt, ap) >= (int)sizeof(s))
+		strcpy(s + sizeof(s) - 4, "...");
+	for (char *p = s; *p; p++) {
+		if ((unsigned char)*p < ' ' || *p == 127)
+			*p = '?';
+	}
+	fflush(stdout);
+	fprintf(stderr, "%s%s: %s%s\n", before, name, s, after);
+}
+
 int fail(int code, const char *fmt, ...)
 {
 	va_list ap;
 
-	fflush(stdout);
-	fputs("sprite: ", stderr);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	say("", "sprite", "", fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
 	return code;
 }
 
 int usage(const struct verb *v, const char *fmt, ...)
 {
+	char after[64];
 	va_list ap;
 
-	fprintf(stderr, "sprite %s: ", v->name);
+	snprintf(after, sizeof(after), "; see `sprite %s --help`", v->name);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	say("sprite ", v->name, after, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "; see `sprite %s --help`\n", v->name);
 	return X_USAGE;
 }
 

@@ -136,6 +136,8 @@ static int migrate(const struct verb *v, int argc, char **argv)
 				     argv[i]);
 	}
 	o.q.host = argv[argc - 1];
+	if (!*o.q.host)
+		return usage(v, "the host's name is empty");
 	return migrate_all(&o, argc - optind - 1, argv + optind);
 }
 
@@ -267,6 +269,8 @@ static int evict(const struct verb *v, int argc, char **argv)
 	if (argc - optind > 1)
 		return usage(v, "one host at a time");
 	host = optind < argc ? argv[optind] : "";
+	if (optind < argc && !*host)
+		return usage(v, "the host's name is empty");
 	return log ? evictions(host, json) : evict_now(host, json);
 }
 
@@ -428,7 +432,7 @@ static int explain(const struct verb *v, int argc, char **argv)
 		if (c == OPT_DONE)
 			return code;
 	}
-	if (argc - optind != 1)
+	if (argc - optind != 1 || !*argv[optind])
 		return usage(v, "it needs one process or host");
 	if (parse_number(argv[optind], 2, PID_LIMIT, &pid))
 		return explain_process((uint32_t)pid);

@@ -53,7 +53,7 @@ static void tell_pid(const struct run *q, uint32_t pid)
 static int cannot_exec(const char *what, int err)
 {
 	if (err == ENOENT)
-		return fail(X_RUN_MISSING, "%s: not found", what);
+		return fail(X_RUN_MISSING, "'%s' was not found", what);
 	return fail(X_RUN_CANNOT, "%s: %s", what, strerror(err));
 }
 
@@ -284,13 +284,16 @@ static int run(const struct verb *v, int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct run q = { .want = { .host = "", .envp = environ }, .report = -1 };
+	bool named = false;
 	int c, code;
 
 	while ((c = next_option(v, argc, argv, "+:h:lbp", longs, &code)) != -1) {
 		if (c == OPT_DONE)
 			return code;
-		if (c == 'h')
+		if (c == 'h') {
 			q.want.host = optarg;
+			named = true;
+		}
 		q.want.flags |= c == 'l' ? MIGD_RUN_OR_HERE :
 				c == 'L' ? MIGD_RUN_LOCAL :
 				c == 's' ? MIGD_RUN_STAY :
@@ -300,7 +303,9 @@ static int run(const struct verb *v, int argc, char **argv)
 	}
 	if (optind == argc)
 		return usage(v, "it needs a command");
-	if (*q.want.host && (q.want.flags & MIGD_RUN_LOCAL))
+	if (named && !*q.want.host)
+		return usage(v, "the host's name is empty");
+	if (named && (q.want.flags & MIGD_RUN_LOCAL))
 		return usage(v, "--here and a host contradict each other");
 	q.want.argv = argv + optind;
 	return q.background ? start_in_background(&q) : start(&q);

@@ -119,20 +119,35 @@ static int start_daemons(const struct lab *l, unsigned k, const char *daemon)
 	return lab_call(l, k, argv, NULL);
 }
 
+/* In the order of their names, so that h3 is the third member. */
+static int enter_if_new(const struct lab *l, unsigned k)
+{
+	char *token = NULL;
+	int code;
+
+	if (has_conf(l, k))
+		return 0;
+	if (k > 1) {
+		token = make_token(l);
+		if (!token)
+			return fail(X_FAILED, "h1 gives no token for h%u", k);
+	}
+	code = enter_cell(l, k, token);
+	free(token);
+	return code ? fail(code, "h%u did not enter the cell", k) : 0;
+}
+
 /* In a child, so that hosts come up side by side. */
-static pid_t bring_up(const struct lab *l, unsigned k, const char *token)
+static pid_t bring_up(const struct lab *l, unsigned k)
 {
 	pid_t pid;
-	int code = 0;
+	int code;
 
 	fflush(stdout);
 	pid = fork();
 	if (pid)
 		return pid;
-	if (!has_conf(l, k))
-		code = enter_cell(l, k, token);
-	if (!code)
-		code = start_daemons(l, k, NULL);
+	code = start_daemons(l, k, NULL);
 	if (code)
 		fail(code, "h%u did not come up", k);
 	_exit(code);
@@ -141,28 +156,22 @@ static pid_t bring_up(const struct lab *l, unsigned k, const char *token)
 static int up_daemons(const struct lab *l, unsigned hosts)
 {
 	pid_t pid[LAB_HOSTS_MAX + 1] = { 0 };
-	int worst = X_OK_DONE;
+	int st, worst = X_OK_DONE;
 
 	for (unsigned k = 1; k <= hosts && !worst; k++) {
-		char *token = k > 1 && !has_conf(l, k) ? make_token(l) : NULL;
-
-		if (k > 1 && !has_conf(l, k) && !token)
-			worst = X_FAILED;
-		else
-			pid[k] = bring_up(l, k, token);
-		free(token);
-		if (pid[k] < 0)
+		worst = enter_if_new(l, k);
+		if (!worst && (pid[k] = bring_up(l, k)) < 0)
 			worst = fail(X_FAILED, "fork: %s", strerror(errno));
 		/* The others need the first one's name server. */
-		if (k == 1 || worst || k == hosts) {
-			for (unsigned i = 1; i <= k; i++) {
-				int st;
-
-				if (pid[i] > 0 && waitpid(pid[i], &st, 0) > 0 && st)
-					worst = X_FAILED;
-				pid[i] = 0;
-			}
-		}
+		if (k > 1 || pid[k] <= 0)
+			continue;
+		if (waitpid(pid[k], &st, 0) < 0 || st)
+			worst = X_FAILED;
+		pid[k] = 0;
+	}
+	for (unsigned k = 1; k <= hosts; k++) {
+		if (pid[k] > 0 && (waitpid(pid[k], &st, 0) < 0 || st))
+			worst = X_FAILED;
 	}
 	return worst;
 }

@@ -25,6 +25,7 @@ struct special {
 	struct list link; /* nodes' */
 	struct node *n;
 	int kind;
+	uint32_t mode, uid, gid; /* of a served name, as found last */
 	char path[]; /* below the mount, without leading slash */
 };
 
@@ -52,6 +53,7 @@ struct node {
 	struct list acks; /* recalls to be answered */
 	struct list deferred; /* operations that wait for the end of it */
 	bool cached;	 /* the kernel may have pages */
+	unsigned write_fills; /* given to it since the last write ended */
 
 	unsigned nopen, nwrite;
 	struct dirty dirty, flushing;

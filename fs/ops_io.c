@@ -18,6 +18,7 @@
 #include "special.h"
 
 #define READ_TRIES 1000
+#define PAGE	   4096u
 
 static bool writes(int flags)
 {
@@ -182,10 +183,13 @@ void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync,
 
 static void read_start(struct op *op);
 
-/* Into the page cache? */
+/*
+ * Into the page cache?  A mapping of a file opened for writing reads its pages
+ * through that open file, and looks like any read of whole pages.
+ */
 static bool fills_cache(const struct op *op)
 {
-	return !(op->fi.fh & FH_DIRECT);
+	return !(op->fi.fh & FH_DIRECT) || (op->off | op->size) % PAGE == 0;
 }
 
 static void answer_read(struct op *op, const void *p, size_t n)
@@ -193,6 +197,7 @@ static void answer_read(struct op *op, const void *p, size_t n)
 	if (fills_cache(op)) {
 		op->n->cached = true;
 		op->n->fills++;
+		op->n->write_fills++;
 	}
 	fuse_reply_buf(op->req, p, n);
 	op_done(op);
@@ -321,12 +326,21 @@ static void pages_dropped(void *arg, int status)
 	op_done(op);
 }
 
-/* Others on this host may have cached what was just overwritten. */
+/*
+ * The kernel drops the pages it is about to overwrite before it sends a write;
+ * others on this host may have read the old bytes into new pages since.  It
+ * lets only one write(2) into a file at a time, so that can only have happened
+ * after the last one was answered.  A request as long as they get may be a
+ * part of a longer write(2), whose pages were all dropped at its beginning.
+ */
 static void answer_write(struct op *op)
 {
 	struct node *n = op->n;
+	bool refilled = n->write_fills != 0;
 
-	if (n->cached && !op->fi.writepage &&
+	if (op->size < FS_IO_MAX)
+		n->write_fills = 0;
+	if (n->cached && refilled && !op->fi.writepage &&
 	    !notify_inode(op->m->notifier, n->id, (int64_t)op->off,
 			  (int64_t)op->size, pages_dropped, op))
 		return;

@@ -48,7 +48,7 @@ bool special_hides(const char *name)
 static void make_attr(struct node *n)
 {
 	bool dir = n->special->kind != SP_SERVED;
-	mode_t mode = !dir			    ? S_IFREG | 0666 :
+	mode_t mode = !dir ? S_IFREG | (n->special->mode & 0777) :
 		      n->special->kind == SP_STREAMS ? S_IFDIR | 0700 :
 						       S_IFDIR | 0755;
 
@@ -56,6 +56,8 @@ static void make_attr(struct node *n)
 	n->st = (struct stat){ .st_ino = n->id | 1ULL << 63,
 			       .st_mode = mode,
 			       .st_nlink = dir ? 2 : 1,
+			       .st_uid = n->special->uid,
+			       .st_gid = n->special->gid,
 			       .st_blksize = 4096 };
 }
 
@@ -83,12 +85,17 @@ static void reply_special(struct mnt *m, fuse_req_t req, int kind,
 static void on_found(void *arg, int status, const struct msg_pdev_found *f)
 {
 	struct op *op = arg;
+	struct node *n = status ? NULL :
+				  node_special(&op->m->nodes, SP_SERVED,
+					       op->name);
 
-	(void)f;
-	if (status) {
-		op_end(op, status);
+	if (!n) {
+		op_end(op, status ? status : -ENOMEM);
 		return;
 	}
+	n->special->mode = f->mode;
+	n->special->uid = f->uid;
+	n->special->gid = f->gid;
 	reply_special(op->m, op->req, SP_SERVED, op->name);
 	op_done(op);
 }

@@ -21,6 +21,7 @@
 #include "log.h"
 #include "proc.h"
 #include "streams.h"
+#include "subs.h"
 #include "world.h"
 
 #define STUB_MS 15000
@@ -152,6 +153,7 @@ static void deliver(struct away *a)
 		return;
 	}
 	tell_waiter(a);
+	subs_end(a->m, a->pid);
 	stubc_end(a->stub, a->status);
 	a->stub = NULL;
 	away_free(a);

@@ -82,9 +82,24 @@ static bool in_namespace(const struct migd *m, const char *path, bool in_world)
 	       (starts(path, "/tmp/") || starts(path, "/var/tmp/"));
 }
 
+/*
+ * The path of a descriptor is that of the name space it was opened in: a file
+ * of the machine's own /tmp reads like one of ours.  The device tells them
+ * apart, without asking the file server, which may be down.
+ */
+static bool on_device_of(int fd, const char *mount)
+{
+	struct statx a, b;
+
+	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &a) == 0 &&
+	       statx(AT_FDCWD, mount, AT_STATX_DONT_SYNC, 0, &b) == 0 &&
+	       a.stx_dev_major == b.stx_dev_major &&
+	       a.stx_dev_minor == b.stx_dev_minor;
+}
+
 /* What to do with it: a kind of migd_carry, or -EOPNOTSUPP. */
-static int decide(const struct migd *m, const char *path, unsigned flags,
-		  bool in_world)
+static int decide(const struct migd *m, int fd, const char *path,
+		  unsigned flags, bool in_world)
 {
 	size_t n = strlen(path);
 	bool deleted = n > 10 && strcmp(path + n - 10, " (deleted)") == 0;
@@ -98,6 +113,7 @@ static int decide(const struct migd *m, const char *path, unsigned flags,
 	    strcmp(path, "/dev/console") == 0)
 		return MIGD_RELAY_TTY;
 	if (path[0] == '/' && !deleted && in_namespace(m, path, in_world) &&
+	    on_device_of(fd, m->conf.mount) &&
 	    (mode != O_WRONLY || flags & O_APPEND))
 		return MIGD_BY_NAME;
 	return MIGD_RELAY;
@@ -156,7 +172,7 @@ int carry_plan(struct migd *m, uint32_t pid, bool in_world, wire_blob numbers,
 		    fdinfo(fds[i], &c.pos, &flags, &c.ino))
 			return -EBADMSG;
 		path[n] = 0;
-		kind = decide(m, path, flags, in_world);
+		kind = decide(m, fds[i], path, flags, in_world);
 		c.kind = (uint8_t)kind;
 		c.flags = flags & ~(unsigned)O_CLOEXEC;
 		c.path = kind == MIGD_BY_NAME || kind == MIGD_DEVICE ? path : "";

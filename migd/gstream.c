@@ -420,9 +420,14 @@ void gstream_leave(struct gstream *g)
 	struct buf rest = { .max = LEFT_MAX };
 
 	buf_add(&rest, buf_data(&g->left), buf_len(&g->left));
+	/* Part of a block may have been written: that part is in `left`. */
 	list_each_safe(b, &g->in, struct block, link) {
-		buf_add(&rest, b->data + b->at, b->len - b->at);
-		block_answer(b, 0);
+		if (b->at) {
+			buf_add(&rest, b->data + b->at, b->len - b->at);
+			block_answer(b, 0);
+		} else {
+			block_answer(b, -ESTALE);
+		}
 	}
 	tell_left(g, true, buf_data(&rest), buf_len(&rest));
 	buf_free(&rest);

@@ -34,6 +34,8 @@
 
 #define FOREGROUND_MS 200
 #define BACK_MAX (4u << 20)
+/* Refused as "not here any more" so often in a row: it is nowhere. */
+#define STALE_MAX 8
 
 struct hstream {
 	struct map_node node;
@@ -45,8 +47,9 @@ struct hstream {
 	int pump; /* ours to read and write */
 	ev_io rio, wio;
 	bool active, paused, read_done, write_done;
-	unsigned under_way;
-	struct buf back; /* given back unread: goes out first */
+	unsigned under_way, stale;
+	struct buf back;   /* given back unread: goes out first */
+	struct buf nacked; /* sent to a host that the process had left */
 	struct list out; /* blocks to be written to the original */
 	struct timer foreground;
 	unsigned refs; /* calls under way */
@@ -68,6 +71,7 @@ static void release(struct hstream *h)
 	if (!h->dead || h->refs)
 		return;
 	buf_free(&h->back);
+	buf_free(&h->nacked);
 	free(h);
 }
 
@@ -112,40 +116,85 @@ static bool close_if_done(struct hstream *h)
 
 /* ---- towards the process ------------------------------------------------------ */
 
+/* A block under way.  Its bytes are kept until they have arrived. */
+struct sent {
+	struct hstream *h;
+	size_t len;
+	bool end;
+	uint8_t data[];
+};
+
+/* The host that the process left is done with: what it did not take goes to
+ * the new one, first. */
+static void regather(struct hstream *h)
+{
+	struct buf all = { .max = BACK_MAX };
+
+	if (h->wait_for || h->under_way)
+		return;
+	if (buf_len(&h->nacked)) {
+		buf_add(&all, buf_data(&h->back), buf_len(&h->back));
+		buf_add(&all, buf_data(&h->nacked), buf_len(&h->nacked));
+		buf_free(&h->back);
+		buf_free(&h->nacked);
+		h->nacked.max = BACK_MAX;
+		h->back = all;
+	}
+	pump(h);
+}
+
 static void on_sent(void *arg, int status, const struct rpc_msg *msg)
 {
-	struct hstream *h = arg;
+	struct sent *s = arg;
+	struct hstream *h = s->h;
 
 	(void)msg;
 	h->refs--;
 	h->under_way--;
 	if (h->dead) {
+		free(s);
 		release(h);
 		return;
 	}
-	if (status < 0 && !h->paused && status != -ECANCELED)
+	if (status == 0)
+		h->stale = 0;
+	if (status == -ESTALE && ++h->stale < STALE_MAX) {
+		buf_add(&h->nacked, s->data, s->len);
+		if (s->end)
+			h->read_done = false;
+	} else if (status < 0 && status != -ECANCELED) {
 		h->read_done = true;
+	}
+	free(s);
 	if (!close_if_done(h))
-		pump(h);
+		regather(h);
 }
 
 static void send_block(struct hstream *h, uint8_t *p, size_t n, bool end)
 {
 	struct msg_migd_stream_data d = { .stream = h->id, .end = end };
 	struct rpc_out o = { .code = MSG_migd_stream_data,
-			     .payload = p, .payload_len = n,
-			     .free_payload = p ? free : NULL, .free_arg = p };
+			     .payload_len = n };
+	struct sent *s = malloc(sizeof(*s) + n);
 	struct body b;
 
-	if (BODY(migd_stream_data, &d, &b))
+	if (!s || BODY(migd_stream_data, &d, &b)) {
+		free(s);
+		free(p);
 		return;
+	}
+	*s = (struct sent){ .h = h, .len = n, .end = end };
+	if (n)
+		memcpy(s->data, p, n);
+	free(p);
+	o.payload = s->data;
 	o.body = b.b;
 	o.len = b.len;
 	h->under_way++;
 	h->refs++;
 	if (end)
 		h->read_done = true;
-	call_host_out(h->m, h->host, &o, 0, RPC_IDEMPOTENT, on_sent, h);
+	call_host_out(h->m, h->host, &o, 0, RPC_IDEMPOTENT, on_sent, s);
 }
 
 static bool may_read(struct hstream *h)
@@ -341,9 +390,12 @@ void hstream_left(struct hstream *h, struct rpc_req *q,
 		if (h->wait_for == from)
 			h->wait_for = 0;
 		rpc_reply(q, 0, NULL);
+		h->refs++;
 		write_out(h);
+		h->refs--;
 		if (!h->dead)
-			pump(h);
+			regather(h);
+		release(h);
 		return;
 	}
 	rpc_reply(q, 0, NULL);
@@ -447,7 +499,7 @@ static struct hstream *make(struct migd *m, uint64_t id, int fd, uint32_t pid,
 		return NULL;
 	*h = (struct hstream){ .m = m, .id = id, .pid = pid, .fd = fd,
 			       .flags = flags };
-	h->back.max = BACK_MAX;
+	h->back.max = h->nacked.max = BACK_MAX;
 	h->pump = pump_of(fd, flags);
 	list_init(&h->out);
 	h->foreground = (struct timer){ .fire = on_foreground, .data = h };
@@ -496,16 +548,27 @@ void hstream_settle(struct map_node *n, uint32_t pid, uint32_t host)
 		hstream_free(h);
 }
 
-void hstreams_pause(struct migd *m, uint32_t pid, bool pause)
+void hstream_pause(struct hstream *h, bool pause)
 {
-	for (struct map_node *n = map_next(&m->hstreams, NULL); n;
-	     n = map_next(&m->hstreams, n)) {
+	h->paused = pause;
+	pump(h);
+}
+
+bool hstream_pending(const struct hstream *h)
+{
+	return h->under_way || buf_len(&h->back) || buf_len(&h->nacked);
+}
+
+void hstreams_move(struct migd *m, uint32_t pid, uint32_t from, uint32_t to)
+{
+	struct map_node *next;
+
+	for (struct map_node *n = map_next(&m->hstreams, NULL); n; n = next) {
 		struct hstream *h = map_entry(n, struct hstream, node);
 
-		if (h->pid != pid)
-			continue;
-		h->paused = pause;
-		pump(h);
+		next = map_next(&m->hstreams, n);
+		if (h->pid == pid && h->active)
+			hstream_attach(h, to, from);
 	}
 }
 

@@ -188,14 +188,9 @@ void leave_called_off(struct move *v, const char *why)
 
 static void on_settled(void *arg, int status, const struct rpc_msg *msg)
 {
-	struct migd *m = ((struct move *)arg)->m;
+	struct move *v = move_deref(arg);
 	struct msg_migd_settled s;
-	struct move *v = NULL;
 
-	/* It may have ended meanwhile. */
-	list_each(i, &m->moves, struct move, link)
-		if (i == arg)
-			v = i;
 	if (!v)
 		return;
 	v->settling = false;
@@ -210,7 +205,7 @@ static void on_settled(void *arg, int status, const struct rpc_msg *msg)
 		return;
 	}
 	/* Home alone can tell; it is asked until it answers. */
-	env_after(m->env, &v->timer, SETTLE_MS);
+	env_after(v->m->env, &v->timer, SETTLE_MS);
 }
 
 static void settle(struct move *v)
@@ -231,7 +226,7 @@ static void settle(struct move *v)
 		return;
 	v->settling = true;
 	call_host(v->m, v->home, MSG_migd_settle, &b, SETTLE_MS,
-		  RPC_IDEMPOTENT, on_settled, v);
+		  RPC_IDEMPOTENT, on_settled, move_ref(v));
 }
 
 static void on_timer(struct timer *t)
@@ -243,6 +238,10 @@ static void on_timer(struct timer *t)
 		return;
 	}
 	snprintf(v->why, sizeof(v->why), "it took too long");
+	if (v->check_only) {
+		mover_kill(v->mover);
+		return;
+	}
 	if (v->mover && v->state == MIG_MOVING) {
 		/* It puts back by dying. */
 		mover_kill(v->mover);
@@ -355,9 +354,12 @@ static void go(struct move *v)
 
 static void on_offered(void *arg, int status, const struct rpc_msg *msg)
 {
-	struct move *v = arg;
+	struct move *v = move_deref(arg);
 	struct msg_migd_accepted a;
 
+	/* A token for a move that is over times out at the target. */
+	if (!v)
+		return;
 	if (status == 0 && (!msg || msg_migd_accepted_decode(msg->body,
 							     msg->len, &a)))
 		status = -EBADMSG;
@@ -401,7 +403,7 @@ static void offer(struct move *v)
 	leave_state(v, MIG_CHECKED);
 	if (BODY(migd_offer, &o, &b) == 0)
 		call_host(v->m, v->other, MSG_migd_offer, &b, PREPARE_MS, 0,
-			  on_offered, v);
+			  on_offered, move_ref(v));
 }
 
 static void on_sent(struct move *v, const struct mover_msg *msg)
@@ -443,7 +445,11 @@ static void on_msg(void *arg, const struct mover_msg *got, int *fd)
 
 	switch (msg->op) {
 	case MV_CHECKED:
-		if (msg->err) {
+		if (v->check_only) {
+			snprintf(v->why, sizeof(v->why), "%s", msg->text);
+			tell_asker(v, msg->err);
+			move_free(v);
+		} else if (msg->err) {
 			snprintf(v->why, sizeof(v->why), "%s", msg->text);
 			fail(v, msg->err);
 		} else {
@@ -475,7 +481,10 @@ static void on_gone(void *arg)
 	struct move *v = arg;
 
 	v->mover_gone = true;
-	if (v->state == MIG_COMMITTED) {
+	if (v->check_only) {
+		tell_asker(v, -EIO);
+		move_free(v);
+	} else if (v->state == MIG_COMMITTED) {
 		clean_up_originals(v);
 		v->running = v->arrived = true;
 		finish(v);
@@ -622,6 +631,34 @@ void migration_start(struct migd *m, uint32_t pid, uint32_t to,
 	env_after(m->env, &v->timer, MOVE_MS);
 }
 
+void migration_check(struct migd *m, uint32_t pid, move_done_fn *done,
+		     void *arg)
+{
+	struct guest *g = guest_find(m, pid);
+	const char *why = cannot(m, pid, 0, MIGD_ASKED, g);
+	struct mover_job j = { .pid = pid, .ctl = -1 };
+	struct msg_migd_move_record none = { .why = "" };
+	struct move *v = why ? NULL : move_new(m, MOVE_LEAVE, pid);
+
+	if (v) {
+		v->check_only = true;
+		v->done = done;
+		v->arg = arg;
+		v->timer = (struct timer){ .fire = on_timer, .data = v };
+		describe(v, g);
+		j.home = v->home == m->conf.host;
+		v->mover = mover_start(m, &j, &hooks, v);
+	}
+	if (!v || !v->mover) {
+		done(arg, -EOPNOTSUPP, why ? why : "no mover could be made",
+		     &none);
+		if (v)
+			move_free(v);
+		return;
+	}
+	env_after(m->env, &v->timer, CALL_MS);
+}
+
 /* ---- what the others say -------------------------------------------------------------------------- */
 
 void on_migd_moved(struct migd *m, struct rpc_req *q,
@@ -675,6 +712,10 @@ void migrations_lost(struct migd *m, uint32_t host)
 		if (v->role == MOVE_LEAVE && v->other == host &&
 		    v->state <= MIG_SENT)
 			leave_cancelled(v, "the other host was lost");
+		else if (v->role == MOVE_LEAVE && v->other == host) {
+			v->running = v->arrived = true;
+			finish(v);
+		}
 }
 
 /* ---- after a restart of migd ------------------------------------------------------------------------ */

@@ -34,6 +34,7 @@
 #include "status_dev.h"
 #include "streams.h"
 #include "stubs.h"
+#include "subs.h"
 #include "world.h"
 
 /* ---- what the world tells ----------------------------------------------------------- */
@@ -63,6 +64,9 @@ static void on_item(struct migd *m, uint64_t key, const void *data, size_t len,
 		break;
 	case KEEP_MIRROR:
 		mirror_adopt(m, data, len, fds, nfds);
+		break;
+	case KEEP_SUB:
+		sub_adopt(m, data, len, fds, nfds);
 		break;
 	case KEEP_MOVE:
 		migration_adopt(m, data, len, fds, nfds);
@@ -181,7 +185,9 @@ static void shut(struct migd *m)
 	opener_stop(m);
 	hstreams_free_all(m);
 	gstreams_free_all(m);
+	subs_free_all(m);
 	away_free_all(m);
+	free(m->tokens);
 	guests_free_all(m);
 	mirror_free_all(m);
 	local_free_all(m);

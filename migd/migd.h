@@ -32,6 +32,7 @@
 struct world;
 struct opener;
 struct ends;
+struct tokens;
 struct evictor;
 struct grants;
 struct report;
@@ -62,6 +63,7 @@ struct migd {
 	struct list watches; /* peers.c */
 	struct opener *opener;
 	struct ends *ends; /* away.c */
+	struct tokens *tokens; /* settle.c */
 	struct evictor *evictor;
 	struct grants *grants;
 	struct report *report;

@@ -33,7 +33,6 @@ enum mig_state {
 const char *mig_state_name(enum mig_state s);
 bool mig_may(enum mig_state from, enum mig_state to);
 
-struct buf;
 struct chan;
 
 /*
@@ -50,8 +49,9 @@ int migrations_open(struct migd *m);
 void migrations_close(struct migd *m);
 /* A channel of another host's mover, for rpc_accept_chan. */
 void migration_chan(void *m, uint32_t host, uint64_t token, struct chan *c);
-/* What would keep a process of this host from moving. */
-void migration_explain(struct migd *m, uint32_t pid, struct buf *out);
+/* Could a process of this host move?  status and why as for a move. */
+void migration_check(struct migd *m, uint32_t pid, move_done_fn *done,
+		     void *arg);
 /* From the keeper: a move that was under way when migd died. */
 void migration_adopt(struct migd *m, const void *data, size_t len, int *fds,
 		     size_t nfds);

@@ -48,11 +48,34 @@ struct move *move_new(struct migd *m, enum move_role role, uint32_t pid)
 	if (!v)
 		return NULL;
 	v->m = m;
+	v->id = ++m->job_seq;
 	v->role = role;
 	v->pid = pid;
 	v->start_us = now_us();
 	list_add_tail(&m->moves, &v->link);
 	return v;
+}
+
+struct move_ref *move_ref(struct move *v)
+{
+	struct move_ref *r = malloc(sizeof(*r));
+
+	if (r)
+		*r = (struct move_ref){ v->m, v->id };
+	return r;
+}
+
+struct move *move_deref(struct move_ref *r)
+{
+	struct move *found = NULL;
+
+	if (!r)
+		return NULL;
+	list_each(v, &r->m->moves, struct move, link)
+		if (v->id == r->id)
+			found = v;
+	free(r);
+	return found;
 }
 
 void move_free(struct move *v)

@@ -17,6 +17,7 @@ enum move_role { MOVE_LEAVE, MOVE_ARRIVE };
 struct move {
 	struct list link;
 	struct migd *m;
+	uint64_t id; /* of this record, for calls that may outlive it */
 	enum move_role role;
 	uint32_t pid, other, home; /* other: target or source */
 	enum migd_cause cause;
@@ -38,6 +39,7 @@ struct move {
 	uint32_t uid;
 	struct msg_migd_place place;
 	char command[64];
+	bool check_only;
 	bool has_tty, dead, settling, running, arrived, mover_gone;
 	move_done_fn *done;
 	void *arg;
@@ -52,6 +54,13 @@ struct move {
 };
 
 struct move *move_new(struct migd *m, enum move_role role, uint32_t pid);
+/* A call's argument: finds the move if it still exists, and is freed. */
+struct move_ref {
+	struct migd *m;
+	uint64_t id;
+};
+struct move_ref *move_ref(struct move *v);
+struct move *move_deref(struct move_ref *r);
 void move_free(struct move *v); /* with its mover and channels */
 struct move *move_by_token(struct migd *m, enum move_role role, uint64_t token);
 struct move *move_by_pid(struct migd *m, enum move_role role, uint32_t pid);

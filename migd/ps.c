@@ -301,30 +301,6 @@ static void explain_end(struct migd *m, uint32_t pid, struct buf *out)
 	buf_addf(out, "%s%s\n", *e->why ? ": " : "", e->why);
 }
 
-static void explain_here(struct migd *m, uint32_t pid, struct buf *out)
-{
-	struct proc_stat st;
-	struct away *a = away_find(m, pid);
-	struct guest *g;
-	char command[COMMAND_MAX];
-
-	if (proc_stat(m, pid, &st)) {
-		explain_end(m, pid, out);
-		return;
-	}
-	if (a) {
-		buf_addf(out, "process %u (%s): home %s, runs on %s, moved %u "
-			 "times\n", pid, a->command, m->conf.name,
-			 host_name(m, a->host), a->moves);
-		return;
-	}
-	g = guest_of(m, pid, st.ppid);
-	proc_command(m, pid, command, sizeof(command));
-	buf_addf(out, "process %u (%s): home %s, runs on %s\n", pid, command,
-		 g ? host_name(m, g->home) : m->conf.name, m->conf.name);
-	migration_explain(m, pid, out);
-}
-
 static void reply_text(struct rpc_req *q, struct buf *t, const char *nothing)
 {
 	struct msg_migd_explained e;
@@ -341,12 +317,66 @@ static void reply_text(struct rpc_req *q, struct buf *t, const char *nothing)
 		reply_body(q, MSG_migd_explained, &b);
 }
 
+struct explanation {
+	struct rpc_req *req;
+	struct buf text;
+};
+
+static void on_checked(void *arg, int status, const char *why,
+		       const struct msg_migd_move_record *rec)
+{
+	struct explanation *e = arg;
+
+	(void)rec;
+	if (status)
+		buf_addf(&e->text, "it cannot move now: %s\n", why);
+	else
+		buf_addf(&e->text, "it can move\n");
+	reply_text(e->req, &e->text, "out of memory");
+	buf_free(&e->text);
+	free(e);
+}
+
+/* A process whose body is here: what it is, then what the engine says. */
+static void explain_body(struct migd *m, struct rpc_req *q, uint32_t pid,
+			 const struct proc_stat *st)
+{
+	struct guest *g = guest_of(m, pid, st->ppid);
+	struct explanation *e = calloc(1, sizeof(*e));
+	char command[COMMAND_MAX];
+
+	if (!e) {
+		rpc_reply(q, -ENOMEM, NULL);
+		return;
+	}
+	e->req = q;
+	proc_command(m, pid, command, sizeof(command));
+	buf_addf(&e->text, "process %u (%s): home %s, runs on %s", pid, command,
+		 g ? host_name(m, g->home) : m->conf.name, m->conf.name);
+	buf_addf(&e->text, ", moved %u times\n",
+		 g ? g->moves : 0);
+	if (g && g->flags & MIGD_RUN_STAY)
+		buf_addf(&e->text, "it was started with --stay\n");
+	migration_check(m, g ? g->pid : pid, on_checked, e);
+}
+
 void on_migd_explain_here(struct migd *m, struct rpc_req *q,
 			  const struct msg_migd_explain_here *b)
 {
 	SCOPED(buf_free) struct buf t = { .max = 12000 };
+	struct away *a = away_find(m, b->pid);
+	struct proc_stat st;
 
-	explain_here(m, b->pid, &t);
+	if (!a && !mirror_find(m, b->pid) && proc_stat(m, b->pid, &st) == 0) {
+		explain_body(m, q, b->pid, &st);
+		return;
+	}
+	if (a)
+		buf_addf(&t, "process %u (%s): home %s, runs on %s, moved %u "
+			 "times\n", b->pid, a->command, m->conf.name,
+			 host_name(m, a->host), a->moves);
+	else
+		explain_end(m, b->pid, &t);
 	reply_text(q, &t, "there is no such process; `sprite ps` lists them");
 }
 

@@ -156,6 +156,13 @@ static void on_sample(struct timer *t)
 		report_now(m);
 }
 
+bool report_owner_here(const struct migd *m, bool asked)
+{
+	const struct report *r = m->report;
+
+	return r && !asked && !r->gate.allow && r->gate.why == WHY_INPUT;
+}
+
 static void on_touch(void *arg, const char *device)
 {
 	struct migd *m = arg;

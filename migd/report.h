@@ -13,6 +13,9 @@ void report_close(struct migd *m);
 void report_changed(struct migd *m);
 /* Told at once, whatever the last report said. */
 void report_now(struct migd *m);
+/* The owner uses this host: no guest may come, unless its user named the
+ * host (asked). */
+bool report_owner_here(const struct migd *m, bool asked);
 /* Processor and kernel facts that two hosts must have in common. */
 uint64_t report_version(void);
 /* This host in figures, for those who ask the status device. */

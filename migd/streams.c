@@ -65,7 +65,8 @@ void on_migd_stream_data(struct migd *m, struct rpc_req *q,
 	else if (g)
 		gstream_data(g, q, b, msg);
 	else
-		rpc_reply_err(q, -EPIPE, NULL);
+		/* Gone on from here, or closed: home knows which. */
+		rpc_reply_err(q, b->home ? -EPIPE : -ESTALE, NULL);
 }
 
 void on_migd_stream_left(struct migd *m, struct rpc_req *q,

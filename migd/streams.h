@@ -61,9 +61,12 @@ void hstream_attach(struct hstream *h, uint32_t host, uint32_t from);
 /* The one at n, if it is pid's and not attached yet: attach it, or (host 0)
  * free it. */
 void hstream_settle(struct map_node *n, uint32_t pid, uint32_t host);
-/* For all streams of a process: a move begins (nothing is sent any more) or
- * failed. */
-void hstreams_pause(struct migd *m, uint32_t pid, bool pause);
+/* Nothing more is read for the process: it may be coming home. */
+void hstream_pause(struct hstream *h, bool pause);
+/* Are there bytes read for it that are not known to have reached it? */
+bool hstream_pending(const struct hstream *h);
+/* All of a process that went on from one host to another. */
+void hstreams_move(struct migd *m, uint32_t pid, uint32_t from, uint32_t to);
 /* Bytes written by the process that are not yet through. */
 bool hstreams_busy(struct migd *m, uint32_t pid);
 /* Its process came home: a descriptor of the original description. */

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "proc.h"
 #include "prog.h"
+#include "subs.h"
 #include "world.h"
 
 static void finish(struct stubc *s)
@@ -115,6 +116,11 @@ void stubc_free(struct stubc *s)
 	if (s->ctl >= 0)
 		close(s->ctl);
 	free(s);
+}
+
+void stubc_resume(struct stubc *s)
+{
+	ev_io_start(s->m->loop, &s->io);
 }
 
 int stubc_take(struct stubc *s)
@@ -263,7 +269,7 @@ static void on_connect(struct ev_loop *loop, ev_io *io, int revents)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cr, &len) ||
 	    !proc_is_stub(m, cr.pid) ||
 	    proc_global_pid(m, cr.pid, &pid) != 0 ||
-	    !away_stub_came(m, pid, fd)) {
+	    !(away_stub_came(m, pid, fd) || sub_came(m, pid, fd))) {
 		if (pid) {
 			log_warn("stub %u stands for nothing that is known "
 				 "here; it is ended", pid);

@@ -42,7 +42,9 @@ struct stubc *stubc_adopt(struct migd *m, int ctl, const struct stub_hooks *h,
 void stubc_free(struct stubc *s); /* NULL is fine; the stub lives on */
 int stubc_send(struct stubc *s, const struct stub_msg *msg, const int *fds,
 	       unsigned nfds);
-/* Give the socket up (to a mover); the watcher ends. */
+/* Listen again after somebody else had it. */
+void stubc_resume(struct stubc *s);
+/* Give the socket up; the watcher ends. */
 int stubc_take(struct stubc *s);
 
 /* A new stub as child of parent, or of the world's first process if NULL. */

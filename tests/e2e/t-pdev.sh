@@ -42,6 +42,14 @@ status 0 on h2 timeout 30 "$P/pdev_client" /sprite/svc/echo interrupt
 status 0 on h2 sh -c 'echo through the shell >/sprite/svc/echo'
 eventually 10 test "$(grep -c open "$T/echo.out")" = "$(grep -c close "$T/echo.out")"
 
+step "the cable is pulled for a moment: nothing is lost or done twice"
+on h2 timeout 60 "$P/pdev_client" /sprite/svc/echo pump 4 >"$T/pump.out" 2>&1 </dev/null &
+pump=$!
+eventually 20 grep -q pumping "$T/pump.out"
+status 0 sprite lab cut h2
+status 0 sprite lab heal h2
+wait $pump || die "pump: $(cat "$T/pump.out")"
+
 step "a second server is refused, here and elsewhere"
 status 3 on h1 "$P/pdev_server" /sprite/svc/echo echo
 says 'already' on h2 "$P/pdev_server" /sprite/svc/echo echo

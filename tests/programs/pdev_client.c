@@ -8,6 +8,8 @@
  *   pdev_client NAME interrupt   a blocked read must end with EINTR by a signal
  *   pdev_client NAME open        prints "errno N" of open, 0 if it worked
  *   pdev_client NAME status      sprite/host.h: the figures, then poll
+ *   pdev_client NAME pump SECS   numbers through an echo server and back: none is
+ *                                lost or doubled, whatever the network does
  *   pdev_client NAME hold SECS   opens and waits for a line on stdin or SECS
  */
 #include <errno.h>
@@ -204,6 +206,25 @@ static void status(void)
 	}
 }
 
+static void pump(int secs)
+{
+	int fd = open_it(O_RDWR);
+	long end = now_ms() + secs * 1000L;
+	uint32_t n = 0, got;
+
+	do {
+		n++;
+		MUST(write(fd, &n, sizeof(n)) == sizeof(n));
+		MUST(read(fd, &got, sizeof(got)) == sizeof(got));
+		MUST(got == n);
+		if (n == 1) {
+			printf("pumping\n");
+			fflush(stdout);
+		}
+	} while (now_ms() < end);
+	printf("%u\n", n);
+}
+
 static void hold(int secs)
 {
 	struct pollfd p = { .fd = 0, .events = POLLIN };
@@ -233,6 +254,8 @@ int main(int argc, char **argv)
 		interrupt();
 	} else if (strcmp(argv[2], "status") == 0) {
 		status();
+	} else if (strcmp(argv[2], "pump") == 0 && argc == 4) {
+		pump(atoi(argv[3]));
 	} else if (strcmp(argv[2], "hold") == 0 && argc == 4) {
 		hold(atoi(argv[3]));
 	} else if (strcmp(argv[2], "open") == 0) {
