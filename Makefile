@@ -271,7 +271,8 @@ bench-programs: $(benches)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/sprite \
 		$(DESTDIR)$(PREFIX)/include/sprite $(DESTDIR)$(PREFIX)/lib \
-		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
+		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man3 \
+		$(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 755 $(B)/bin/sprite $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(filter-out %/sprite,$(programs)) $(DESTDIR)$(PREFIX)/libexec/sprite/
 # A home stub of an ordinary user must become the process again when it comes
@@ -280,6 +281,7 @@ install: all
 	install -m 644 $(wildcard include/sprite/*.h) $(DESTDIR)$(PREFIX)/include/sprite/
 	install -m 644 $(B)/libsprite.a $(DESTDIR)$(PREFIX)/lib/
 	$(if $(wildcard docs/man/*.1),install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/)
+	$(if $(wildcard docs/man/*.3),install -m 644 $(wildcard docs/man/*.3) $(DESTDIR)$(PREFIX)/share/man/man3/)
 	$(if $(wildcard docs/man/*.8),install -m 644 $(wildcard docs/man/*.8) $(DESTDIR)$(PREFIX)/share/man/man8/)
 
 clean:

@@ -345,8 +345,8 @@ static int settle(int fd, const struct eng_fd_info *i)
 	if (i->kind == ENG_FD_PATH || i->kind == ENG_FD_EPOLL)
 		return 0;
 	if ((i->kind == ENG_FD_FILE || i->kind == ENG_FD_DIR) &&
-	    lseek(fd, (off_t)i->pos, SEEK_SET) < 0)
-		return -errno;
+	    lseek(fd, (off_t)i->pos, SEEK_SET) < 0 && errno != ESPIPE)
+		return -errno; /* ESPIPE: the caller relays it by a pipe */
 	if (fcntl(fd, F_SETFL, (int)(i->flags & SETFL_FLAGS)))
 		return -errno;
 	return 0;

@@ -151,7 +151,7 @@ void obj_tidy(struct export *x, struct obj *o)
 			log_warn("cannot remove the nameless file %s: %s", name,
 				 strerror(errno));
 		obj_free(x, o);
-	} else if (x->objs.count > IDLE_MAX) {
+	} else if (o->gone || x->objs.count > IDLE_MAX) {
 		obj_free(x, o);
 	}
 }
@@ -389,6 +389,12 @@ void export_unorphan(struct export *x, struct obj *o)
 	orphan_name(o, name);
 	(void)unlinkat(x->orphans, name, 0);
 	o->orphan = false;
+}
+
+void export_gone(struct export *x, struct obj *o)
+{
+	o->gone = true;
+	close_fds(x, o);
 }
 
 static void adopt(struct export *x, const char *hex)

@@ -41,6 +41,7 @@ struct obj {
 	unsigned pins;	 /* streams between two hosts */
 	uint64_t changes; /* of data: counts writes and truncations */
 	bool orphan;	 /* nameless, but for the hidden directory */
+	bool gone;	 /* without any name: not to be kept for the next use */
 	int path_fd, io_fd; /* -1: not open now */
 	bool io_rdonly;
 	struct list lru;
@@ -80,6 +81,8 @@ int obj_stat(struct export *x, struct obj *o, struct stat *ret);
 int export_orphan(struct export *x, struct obj *o);
 /* The name did not go after all. */
 void export_unorphan(struct export *x, struct obj *o);
+/* Its last name is gone and nobody uses it: nor may we, it takes up space. */
+void export_gone(struct export *x, struct obj *o);
 /* Orphans of an earlier life that nobody has claimed: remove them. */
 void export_sweep(struct export *x);
 /* May a client name this in dir?  Refuses "", ".", "..", "a/b", ".sprite". */

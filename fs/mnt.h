@@ -80,6 +80,8 @@ struct op {
 	fuse_req_t req;
 	struct mnt *m;
 	struct node *n, *n2; /* referenced */
+	struct node *doomed; /* referenced: may lose its last name (ops_name.c) */
+	uint64_t doomed_seq;
 	char *name, *name2;
 	uint64_t off;
 	size_t size;
@@ -195,6 +197,8 @@ struct recall;
 void recall_local(void *mnt, struct recall *r);
 /* Tell the server that the object is not known here any more. */
 void forget_later(struct mnt *m, const struct node *n);
+/* The same of an answer's object that never became known. */
+void forget_fh(struct mnt *m, wire_blob fh, uint64_t seq);
 void forget_init(struct mnt *m);
 void forget_fini(struct mnt *m);
 

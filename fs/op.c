@@ -57,7 +57,7 @@ void op_mark_busy(struct op *op)
 void op_free(struct op *op)
 {
 	struct mnt *m = op->m;
-	struct node *n = op->n, *n2 = op->n2;
+	struct node *n = op->n, *n2 = op->n2, *doomed = op->doomed;
 
 	unmark_busy(op);
 	list_del(&op->link);
@@ -74,6 +74,10 @@ void op_free(struct op *op)
 	if (n2) {
 		n2->refs--;
 		node_tidy(m, n2);
+	}
+	if (doomed) {
+		doomed->refs--;
+		node_tidy(m, doomed);
 	}
 }
 

@@ -78,12 +78,28 @@ static size_t put_plus(struct op *op, char *buf, size_t left,
 				      (off_t)e->cookie);
 }
 
+/* It did not fit; but its server counts it as known here. */
+static void not_put(struct mnt *m, const struct msg_fs_dirent *e)
+{
+	struct node *n;
+	struct stat st;
+
+	if (!e->fh.len || e->fh.len > FS_HANDLE_MAX)
+		return;
+	n = node_by_fh(&m->nodes, e->fh.p, e->fh.len);
+	if (!n)
+		forget_fh(m, e->fh, e->seq);
+	else if (!attr_get(e->attr, &st) && e->lease <= LEASE_WRITE)
+		node_grant(n, &st, (enum lease_level)e->lease, e->seq);
+}
+
 static void on_listing(struct op *op, int status, const struct rpc_msg *msg)
 {
 	struct wire_reader r;
 	struct msg_fs_dirents m;
 	char *buf = NULL;
 	size_t at = 0;
+	bool full = false;
 
 	if (op_try_groups(op, status))
 		return;
@@ -98,17 +114,20 @@ static void on_listing(struct op *op, int status, const struct rpc_msg *msg)
 	r = wire_reader(msg->payload, msg->payload_len);
 	while (r.left) {
 		struct msg_fs_dirent e = msg_fs_dirent_get(&r);
-		size_t n;
+		size_t n = 0;
 
 		if (r.failed || !*e.name || strlen(e.name) > FS_NAME_MAX)
 			break;
 		if (op->n->id == NODE_ROOT && special_hides(e.name))
 			continue;
-		n = op->set ? put_plus(op, buf + at, op->size - at, &e) :
-			      put_plain(op, buf + at, op->size - at, &e);
-		if (n > op->size - at)
-			break;
-		at += n;
+		if (!full)
+			n = op->set ? put_plus(op, buf + at, op->size - at, &e) :
+				      put_plain(op, buf + at, op->size - at, &e);
+		full = full || n > op->size - at;
+		if (full)
+			not_put(op->m, &e);
+		else
+			at += n;
 	}
 	if (m.end && op->n->id == NODE_ROOT)
 		at = special_list_root(op->m, op->req, buf, op->size, op->off,

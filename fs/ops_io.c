@@ -38,11 +38,23 @@ void node_opened(struct node *n, struct fuse_file_info *fi)
 	}
 }
 
+static bool has_dirty(const struct node *n)
+{
+	return !dirty_empty(&n->dirty) || !dirty_empty(&n->flushing);
+}
+
 void node_closed(struct mnt *m, struct node *n, const struct fuse_file_info *fi)
 {
 	n->nopen--;
 	if (fi->fh & FH_WRITE)
 		n->nwrite--;
+	/* Recalled while it was open: now the server need not keep it for us,
+	 * though the kernel may remember the inode for a long time. */
+	if (!n->nopen && n->lease == LEASE_NONE && !n->revoking && n->seq &&
+	    !has_dirty(n)) {
+		forget_later(m, n);
+		n->seq = 0;
+	}
 	node_tidy(m, n);
 }
 
@@ -56,9 +68,23 @@ void finish_open(struct op *op)
 	op_done(op);
 }
 
+static void on_held(struct op *op, int status, const struct rpc_msg *msg)
+{
+	struct stat st;
+	bool valid;
+
+	if (!status)
+		status = take_attrs(op, msg, &st, &valid);
+	if (status)
+		op_end(op, status);
+	else
+		finish_open(op);
+}
+
 /*
  * The kernel has checked permissions against attributes that are true; the
  * lease for the data is asked for when there is data to be read or written.
+ * An object that the server does not keep for us (any more) may be gone.
  */
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -68,7 +94,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	if (!n || special_open(m, req, n, fi))
 		return;
-	if (!(fi->flags & O_TRUNC)) {
+	if (!(fi->flags & O_TRUNC) && n->seq) {
 		node_opened(n, fi);
 		if (fuse_reply_open(req, fi))
 			node_closed(m, n, fi);
@@ -78,9 +104,14 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!op)
 		return;
 	op->fi = *fi;
-	op->flags = 1;
-	op->set = FUSE_SET_ATTR_SIZE;
-	setattr_start(op);
+	if (fi->flags & O_TRUNC) {
+		op->flags = 1;
+		op->set = FUSE_SET_ATTR_SIZE;
+		setattr_start(op);
+	} else {
+		OP_CALL(op, fs_getattr, on_held, .fh = node_fh(n),
+			.want = LEASE_READ);
+	}
 }
 
 static int take_err(struct node *n)
@@ -222,11 +253,6 @@ static void answer_merged(struct op *op, const uint8_t *p, size_t n)
 	dirty_read(&f->dirty, op->off, buf, want);
 	answer_read(op, buf, want);
 	free(buf);
-}
-
-static bool has_dirty(const struct node *n)
-{
-	return !dirty_empty(&n->dirty) || !dirty_empty(&n->flushing);
 }
 
 /*

@@ -335,16 +335,34 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent,
 
 /* ---- removing ---- */
 
-static const struct node *known_child(const struct op *op)
+/*
+ * What is about to lose this name.  If it is not open we say so, and until the
+ * answer is here an open must ask the server, which may have removed it.
+ */
+static const struct node *doomed(struct op *op, struct node *dir, const char *name)
 {
-	struct name *e = name_get(&op->m->nodes, op->n, op->name);
+	struct name *e = name_get(&op->m->nodes, dir, name);
+	struct node *n = e ? e->child : NULL;
 
-	return e ? e->child : NULL;
+	if (n && !n->nopen && n->seq && !op->doomed) {
+		n->refs++;
+		op->doomed = n;
+		op->doomed_seq = n->seq;
+		n->seq = 0;
+	}
+	return n;
+}
+
+/* The server keeps it after all (or again): go on from where we were. */
+static void not_doomed(struct op *op)
+{
+	if (op->doomed && !op->doomed->seq)
+		op->doomed->seq = op->doomed_seq;
 }
 
 static void send_remove(struct op *op)
 {
-	const struct node *n = known_child(op);
+	const struct node *n = doomed(op, op->n, op->name);
 
 	OP_CALL(op, fs_remove, on_removed, .dir = node_fh(op->n),
 		.name = op->name, .rmdir = (uint8_t)op->set,
@@ -360,9 +378,15 @@ void lost_name(struct mnt *m, wire_blob fh, wire_blob attr, uint8_t lease,
 	struct node *n = fh.len ? node_by_fh(&m->nodes, fh.p, fh.len) : NULL;
 	struct stat st;
 
+	if (!n && fh.len && seq)
+		forget_fh(m, fh, seq);
 	if (!n || attr_get(attr, &st))
 		return;
-	node_grant(n, &st, (enum lease_level)lease, seq);
+	/* No number: the server does not keep it for us. */
+	if (seq)
+		node_grant(n, &st, (enum lease_level)lease, seq);
+	else
+		n->lease = LEASE_NONE;
 	n->st.st_nlink = st.st_nlink;
 	n->refs++;
 	node_discard(m, n);
@@ -374,6 +398,8 @@ void on_removed(struct op *op, int status, const struct rpc_msg *msg)
 {
 	struct msg_fs_removed m;
 
+	if (status)
+		not_doomed(op);
 	if (op_try_groups(op, status))
 		return;
 	if (!status)
@@ -418,8 +444,9 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void send_rename(struct op *op)
 {
-	struct name *e = name_get(&op->m->nodes, op->n2, op->name2);
-	const struct node *n = e ? e->child : NULL;
+	const struct node *n = op->flags & RENAME_EXCHANGE ?
+				       NULL :
+				       doomed(op, op->n2, op->name2);
 
 	OP_CALL(op, fs_rename, on_renamed, .dir = node_fh(op->n),
 		.name = op->name, .to_dir = node_fh(op->n2),
@@ -440,6 +467,8 @@ static void take_object(struct mnt *m, wire_blob fh, wire_blob attr,
 	*ret = node_by_fh(&m->nodes, fh.p, fh.len);
 	if (*ret)
 		node_grant(*ret, &st, (enum lease_level)lease, seq);
+	else
+		forget_fh(m, fh, seq);
 }
 
 /* The kernel moves its cached names along without asking. */
@@ -460,6 +489,8 @@ void on_renamed(struct op *op, int status, const struct rpc_msg *msg)
 	struct msg_fs_renamed m;
 	struct node *moved, *back = NULL;
 
+	if (status)
+		not_doomed(op);
 	if (op_try_groups(op, status))
 		return;
 	if (!status)

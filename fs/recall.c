@@ -56,19 +56,36 @@ static void run_deferred(struct mnt *m, struct node *n)
 	}
 }
 
+/*
+ * Not open, nothing dirty, no lease: the server need not keep the object for
+ * us if its last name goes.  From then on an open asks the server first.
+ */
+static int let_go(struct node *n)
+{
+	if (n->lease > LEASE_NONE || n->nopen || n->id == NODE_ROOT ||
+	    n->seq > n->recall_seq || /* granted anew meanwhile */
+	    !dirty_empty(&n->dirty) || !dirty_empty(&n->flushing))
+		return 0;
+	n->seq = 0;
+	return -ENOENT;
+}
+
 static void obeyed(struct mnt *m, struct node *n)
 {
+	int status;
+
 	n->refs++;
 	if (n->lease > n->keep)
 		n->lease = n->keep;
 	if (n->lease == LEASE_NONE)
 		n->no_caps = false;
 	n->revoking = false;
+	status = let_go(n);
 	while (!list_empty(&n->acks)) {
 		struct ack *a = list_first(&n->acks, struct ack, link);
 
 		list_del(&a->link);
-		a->ack(a->arg, 0);
+		a->ack(a->arg, status);
 		free(a);
 	}
 	run_deferred(m, n);
@@ -203,7 +220,7 @@ void recall_node(struct mnt *m, wire_blob fh, enum lease_level keep, uint64_t se
 	if (seq > n->recall_seq)
 		n->recall_seq = seq;
 	if (n->lease <= keep && !n->revoking) {
-		ack(arg, 0);
+		ack(arg, let_go(n));
 		return;
 	}
 	a = calloc(1, sizeof(*a));
@@ -339,6 +356,9 @@ void recall_all(struct mnt *m, bool keep_dirty)
 		names_drop_in(&m->nodes, n);
 		n->lease = LEASE_NONE;
 		n->no_caps = false;
+		/* Shut out, we hold nothing; what is open is claimed anew. */
+		if (!keep_dirty)
+			n->seq = 0;
 		if (!keep_dirty && !dirty_empty(&n->dirty)) {
 			log_error("this host was shut out by its file server: "
 				  "data written to file %lu is lost",
@@ -397,23 +417,26 @@ static void on_tell(struct timer *t)
 
 /* What is not told, because memory or the server is away, costs the server a
  * recall that we answer with "not known". */
-void forget_later(struct mnt *m, const struct node *n)
+void forget_fh(struct mnt *m, wire_blob fh, uint64_t seq)
 {
-	struct forgotten *g;
+	struct forgotten *g = fh.len <= FS_HANDLE_MAX ? calloc(1, sizeof(*g)) : NULL;
 
-	if (n->special || !n->seq)
-		return;
-	g = calloc(1, sizeof(*g));
 	if (!g)
 		return;
-	memcpy(g->fh, n->fh, n->len);
-	g->len = n->len;
-	g->seq = n->seq;
+	memcpy(g->fh, fh.p, fh.len);
+	g->len = fh.len;
+	g->seq = seq;
 	list_add_tail(&m->forgotten, &g->link);
 	if (++m->nforgotten >= TELL_MAX)
 		tell(m);
 	else if (m->nforgotten == 1)
 		env_after(m->env, &m->tell, TELL_MS);
+}
+
+void forget_later(struct mnt *m, const struct node *n)
+{
+	if (!n->special && n->seq)
+		forget_fh(m, node_fh(n), n->seq);
 }
 
 void forget_init(struct mnt *m)

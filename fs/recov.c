@@ -91,6 +91,9 @@ static void on_welcome(void *arg, int status, const struct rpc_msg *msg)
 		v->m->stats.fenced++;
 		recall_all(v->m, false);
 		hello(v, true);
+		v->next_id = NODE_ROOT;
+		v->last_said = false;
+		claim_more(v);
 	}
 }
 
@@ -190,7 +193,7 @@ static void claim_more(struct recov *v)
 	for (; !v->last_said && v->next_id < m->nodes.next_id && v->nbatch < BATCH_MAX; v->next_id++) {
 		struct node *n = node_by_id(&m->nodes, v->next_id);
 
-		if (n && !n->special && (n->seq || n->id == NODE_ROOT))
+		if (n && !n->special && (n->seq || n->nopen || n->id == NODE_ROOT))
 			put_claim(v, n, &hw, &lw);
 	}
 	if (v->last_said) {

@@ -285,8 +285,11 @@ static int give_gone(struct sreq *q, struct obj *o, struct stat *st,
 
 		ret->fh = (wire_blob){ .p = o->fh, .len = o->len };
 		ret->attr = attr_put(st, ret->attr_room);
-		ret->lease = h ? h->level : LEASE_NONE;
-		ret->seq = q->s->leases.seq;
+		ret->lease = LEASE_NONE;
+		ret->seq = 0; /* nothing is held any more */
+		if (h)
+			lease_drop(h);
+		export_gone(q->s->x, o);
 		return 0;
 	}
 	return sreq_give(q, o, st, LEASE_READ, ret);

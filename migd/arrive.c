@@ -501,11 +501,18 @@ void on_migd_offer(struct migd *m, struct rpc_req *q,
 {
 	struct wire_reader r = wire_reader(b->place.p, b->place.len);
 	struct msg_migd_place at = msg_migd_place_get(&r);
+	struct away *a = away_find(m, b->pid);
 	const char *no = wire_read_end(&r) ? "was asked for nonsense" :
 					     refusal(m, q, b, &at);
 	struct move *v = no ? NULL : move_new(m, MOVE_ARRIVE, b->pid);
 	uint32_t high = at.pid > at.ppid ? at.pid : at.ppid;
 
+	if (!v && b->home == m->conf.host && a && a->host == rpc_req_host(q) &&
+	    a->state == AWAY_RUNNING && (!a->stub || !a->stub->hello)) {
+		/* It has only just left: its stub is still being made. */
+		rpc_reply_busy(q);
+		return;
+	}
 	if (!v) {
 		reply_say(q, no ? -EAGAIN : -ENOMEM, "host %s %s", m->conf.name,
 			  no ? no : "is out of memory");

@@ -93,7 +93,7 @@ uint32_t home_of(const struct migd *m, uint32_t pid)
 	return roster_home_of_pid(m->roster, pid, m->conf.pid_block_size);
 }
 
-uint64_t now_us(void)
+uint64_t clock_us(void)
 {
 	struct timespec t;
 

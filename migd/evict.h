@@ -14,9 +14,8 @@ bool evict_active(const struct migd *m);
  * with migd_evicted, or NULL.  While one is under way another joins it. */
 void evict_start(struct migd *m, const char *cause, uint32_t home,
 		 struct rpc_req *q);
-/* A guest is gone (moved or ended), or cannot go and why. */
+/* A guest is gone (moved or ended), or runs now. */
 void evict_progress(struct migd *m);
-void evict_cannot(struct migd *m, uint32_t pid, const char *why);
 void on_migd_evictions_here(struct migd *m, struct rpc_req *q);
 
 #endif

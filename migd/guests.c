@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "evict.h"
 #include "log.h"
 #include "peers.h"
 #include "proc.h"
@@ -210,6 +211,7 @@ void guest_ended(struct guest *g, int status, uint8_t reason, const char *why)
 	 * between, the next migd finds no process and says so. */
 	guest_keep(g);
 	report_changed(g->m);
+	evict_progress(g->m);
 }
 
 static void ended(struct guest *g, int status, int64_t utime_us,
@@ -276,6 +278,7 @@ void guest_runs(struct guest *g)
 	}
 	peers_need(g->m, g->home);
 	guest_keep(g);
+	evict_progress(g->m);
 }
 
 /* ---- signals ------------------------------------------------------------------------ */

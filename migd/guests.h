@@ -24,7 +24,7 @@ struct guest {
 	uint32_t client; /* lease at home, 0 unknown */
 	enum guest_state state;
 	struct msg_migd_place at_home; /* its place, for the next host */
-	bool has_tty;
+	bool has_tty, stuck; /* stuck: could not be sent away */
 	struct place place;
 	bool early; /* ended (status) while still STARTING */
 	int dir; /* its /proc folder: signals go exactly to it */

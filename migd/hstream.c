@@ -567,7 +567,7 @@ void hstreams_move(struct migd *m, uint32_t pid, uint32_t from, uint32_t to)
 		struct hstream *h = map_entry(n, struct hstream, node);
 
 		next = map_next(&m->hstreams, n);
-		if (h->pid == pid && h->active)
+		if (h->pid == pid && h->active && h->host == from)
 			hstream_attach(h, to, from);
 	}
 }

@@ -30,6 +30,8 @@
 
 #define LAZY_KB (16u << 10)
 #define SETTLE_MS 4000
+#define WAIT_MS 10000
+#define WAIT_POLL_MS 10
 
 static void settle(struct move *v);
 
@@ -344,7 +346,7 @@ static void go(struct move *v)
 	msg->u.go.port = h->port[SVC_MIGD];
 	memcpy(msg->u.go.addr, h->addr, sizeof(msg->u.go.addr));
 	memcpy(msg->u.go.key, h->key, 32);
-	v->rec.prepare_us = now_us() - v->start_us;
+	v->rec.prepare_us = clock_us() - v->start_us;
 	if (mover_tell(v->mover, msg, -1)) {
 		snprintf(v->why, sizeof(v->why), "its mover died");
 		fail(v, -EIO);
@@ -465,7 +467,7 @@ static void on_msg(void *arg, const struct mover_msg *got, int *fd)
 		mover_tell(v->mover, msg, -1);
 		break;
 	case MV_FROZEN:
-		v->frozen_us = now_us();
+		v->frozen_us = clock_us();
 		break;
 	case MV_SENT:
 		on_sent(v, msg);
@@ -480,6 +482,9 @@ static void on_gone(void *arg)
 {
 	struct move *v = arg;
 
+	/* It said that it was done, and that the target is awaited. */
+	if (v->mover_gone)
+		return;
 	v->mover_gone = true;
 	if (v->check_only) {
 		tell_asker(v, -EIO);
@@ -503,6 +508,14 @@ static const struct mover_hooks hooks = { on_msg, on_gone };
 
 /* ---- beginning ---------------------------------------------------------------------------------- */
 
+static bool move_on_its_way(struct migd *m, uint32_t pid)
+{
+	struct away *a = away_find(m, pid);
+
+	return move_by_pid(m, MOVE_LEAVE, pid) ||
+	       move_by_pid(m, MOVE_ARRIVE, pid) || (a && a->moving);
+}
+
 static const char *cannot(struct migd *m, uint32_t pid, uint32_t to,
 			  enum migd_cause cause, struct guest *g)
 {
@@ -512,10 +525,10 @@ static const char *cannot(struct migd *m, uint32_t pid, uint32_t to,
 		return "there is no such process; `sprite ps` lists them";
 	if (st.state == 'Z')
 		return "it has ended already";
+	if (move_on_its_way(m, pid))
+		return "it is on its way already";
 	if (proc_pid_is_stub(m, pid))
 		return "its body is not here";
-	if (move_by_pid(m, MOVE_LEAVE, pid) || move_by_pid(m, MOVE_ARRIVE, pid))
-		return "it is on its way already";
 	if (to == m->conf.host)
 		return "it runs there already";
 	if (g && g->state != GUEST_RUNNING)
@@ -582,6 +595,66 @@ static void describe(struct move *v, struct guest *g)
 	snprintf(v->command, sizeof(v->command), "%s", st.name);
 }
 
+/* A move that waits for the end of the one before (its last pages). */
+struct waiting {
+	struct list link;
+	struct timer timer;
+	struct migd *m;
+	uint32_t pid, to;
+	enum migd_cause cause;
+	enum migd_strategy strategy;
+	bool alone;
+	uint64_t until_us;
+	move_done_fn *done;
+	void *arg;
+};
+
+static void on_waited(struct timer *t)
+{
+	struct waiting *w = t->data;
+
+	if (move_on_its_way(w->m, w->pid) && clock_us() < w->until_us) {
+		env_after(w->m->env, t, WAIT_POLL_MS);
+		return;
+	}
+	list_del(&w->link);
+	migration_start(w->m, w->pid, w->to, w->cause, w->strategy, w->alone,
+			w->done, w->arg);
+	free(w);
+}
+
+static bool wait_for_last(struct migd *m, uint32_t pid, uint32_t to,
+			  enum migd_cause cause, enum migd_strategy strategy,
+			  bool alone, move_done_fn *done, void *arg)
+{
+	struct waiting *w;
+
+	list_each(i, &m->moves_waiting, struct waiting, link)
+		if (i->pid == pid)
+			return false;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return false;
+	*w = (struct waiting){ .timer = { .fire = on_waited }, .m = m,
+			       .pid = pid, .to = to, .cause = cause,
+			       .strategy = strategy, .alone = alone,
+			       .until_us = clock_us() + WAIT_MS * 1000u,
+			       .done = done, .arg = arg };
+	w->timer.data = w;
+	list_add_tail(&m->moves_waiting, &w->link);
+	env_after(m->env, &w->timer, WAIT_POLL_MS);
+	return true;
+}
+
+void leave_close(struct migd *m)
+{
+	list_each_safe(w, &m->moves_waiting, struct waiting, link) {
+		env_cancel(m->env, &w->timer);
+		free(w);
+	}
+	list_init(&m->moves_waiting);
+}
+
 void migration_start(struct migd *m, uint32_t pid, uint32_t to,
 		     enum migd_cause cause, enum migd_strategy strategy,
 		     bool alone, move_done_fn *done, void *arg)
@@ -593,6 +666,9 @@ void migration_start(struct migd *m, uint32_t pid, uint32_t to,
 	char text[100];
 	struct move *v;
 
+	if (move_on_its_way(m, pid) &&
+	    wait_for_last(m, pid, to, cause, strategy, alone, done, arg))
+		return;
 	if (!why && !g && below_guest(m, pid, &root)) {
 		snprintf(text, sizeof(text), "it belongs to process %u; move "
 			 "that one", root);
@@ -615,9 +691,12 @@ void migration_start(struct migd *m, uint32_t pid, uint32_t to,
 	v->timer = (struct timer){ .fire = on_timer, .data = v };
 	v->rec.from = m->conf.host;
 	v->rec.to = to;
+	v->rec.pid = pid;
+	v->rec.cause = (uint8_t)cause;
 	describe(v, g);
 	v->lazy = strategy == MIGD_LAZY ||
 		  (strategy == MIGD_AUTO && tree_kb(m, pid) > LAZY_KB);
+	v->rec.strategy = (uint8_t)(v->lazy ? MIGD_LAZY : MIGD_DIRECT);
 	j.lazy = v->lazy;
 	j.home = v->home == m->conf.host;
 	if (g)
@@ -677,15 +756,21 @@ void on_migd_running(struct migd *m, struct rpc_req *q,
 	struct move *v = move_by_token(m, MOVE_LEAVE, b->token);
 
 	rpc_reply(q, 0, NULL);
-	if (!v || v->other != rpc_req_host(q) || v->state != MIG_COMMITTED)
+	if (!v || v->other != rpc_req_host(q))
+		return;
+	/* It runs there only after the commit; home's own word may be slower. */
+	if (v->state == MIG_SENT)
+		leave_committed(v);
+	v = move_by_token(m, MOVE_LEAVE, b->token);
+	if (!v || v->state != MIG_COMMITTED)
 		return;
 	if (b->arrived) {
 		v->rec.lazy_pages = b->lazy_pages;
 		v->rec.lazy_faults = b->lazy_faults;
 		v->rec.lazy_us = b->lazy_us;
 	} else if (!v->running) {
-		v->rec.freeze_us = now_us() - v->frozen_us;
-		v->rec.total_us = now_us() - v->start_us;
+		v->rec.freeze_us = clock_us() - v->frozen_us;
+		v->rec.total_us = clock_us() - v->start_us;
 		v->running = true;
 		tell_asker(v, 0);
 	}

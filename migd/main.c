@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "away.h"
+#include "engine.h"
 #include "evict.h"
 #include "freezer.h"
 #include "grants.h"
@@ -132,6 +133,10 @@ static int open_world(struct migd *m)
 
 	if (r)
 		return say("sprite-stub", r);
+	r = eng_kernel_open(&m->kernel);
+	if (r)
+		log_info("sleeps of moved processes may last longer: %s",
+			 strerror(-r));
 	r = freezer_open(m);
 	if (r)
 		log_warn("no freezer for guests (%s): they are stopped one by "
@@ -199,6 +204,7 @@ static void shut(struct migd *m)
 	if (m->rpc)
 		rpc_free(m->rpc);
 	freezer_close(m);
+	eng_kernel_close(m->kernel);
 }
 
 static void init(struct migd *m)
@@ -215,6 +221,7 @@ static void init(struct migd *m)
 	m->env = m->loop ? env_ev_new(m->loop) : NULL;
 	list_init(&m->stubs);
 	list_init(&m->moves);
+	list_init(&m->moves_waiting);
 	list_init(&m->watches);
 }
 

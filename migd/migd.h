@@ -33,6 +33,7 @@ struct world;
 struct opener;
 struct ends;
 struct tokens;
+struct eng_kernel;
 struct evictor;
 struct grants;
 struct report;
@@ -59,9 +60,10 @@ struct migd {
 	struct map subs;     /* subs.c: by PID */
 	struct map hstreams; /* hstream.c: by number */
 	struct map gstreams; /* gstream.c: by number */
-	struct list moves;   /* migration.c */
+	struct list moves, moves_waiting; /* move.c, leave.c */
 	struct list watches; /* peers.c */
 	struct opener *opener;
+	struct eng_kernel *kernel; /* lent to movers; may be NULL */
 	struct ends *ends; /* away.c */
 	struct tokens *tokens; /* settle.c */
 	struct evictor *evictor;
@@ -108,6 +110,6 @@ const char *host_name(const struct migd *m, uint32_t host);
 uint32_t host_by_name(const struct migd *m, const char *name);
 /* Home of a global PID by its block; 0: nobody's. */
 uint32_t home_of(const struct migd *m, uint32_t pid);
-uint64_t now_us(void);
+uint64_t clock_us(void);
 
 #endif

@@ -17,7 +17,7 @@ struct history {
 	unsigned next;
 	struct {
 		struct msg_migd_move_record rec;
-		char why[200];
+		char why[MOVER_TEXT];
 		uint64_t at_ms;
 	} item[HISTORY];
 };
@@ -51,7 +51,7 @@ struct move *move_new(struct migd *m, enum move_role role, uint32_t pid)
 	v->id = ++m->job_seq;
 	v->role = role;
 	v->pid = pid;
-	v->start_us = now_us();
+	v->start_us = clock_us();
 	list_add_tail(&m->moves, &v->link);
 	return v;
 }
@@ -120,7 +120,7 @@ void move_record(struct move *v, int status)
 	r->cause = (uint8_t)v->cause;
 	r->strategy = (uint8_t)(v->lazy ? MIGD_LAZY : MIGD_DIRECT);
 	r->status = status;
-	r->total_us = now_us() - v->start_us;
+	r->total_us = clock_us() - v->start_us;
 	r->why = v->why;
 	if (status)
 		log_info("process %u does not move from %s to %s (%s): %s",
@@ -143,7 +143,7 @@ void move_record(struct move *v, int status)
 		return;
 	h->item[h->next % HISTORY].rec = *r;
 	h->item[h->next % HISTORY].at_ms = env_now_ms(v->m->env);
-	snprintf(h->item[h->next % HISTORY].why, 200, "%s", v->why);
+	memcpy(h->item[h->next % HISTORY].why, v->why, MOVER_TEXT);
 	h->next++;
 }
 
@@ -179,6 +179,7 @@ int migrations_open(struct migd *m)
 
 void migrations_close(struct migd *m)
 {
+	leave_close(m);
 	list_each_safe(v, &m->moves, struct move, link)
 		move_free(v);
 	free(m->history);

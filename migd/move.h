@@ -68,6 +68,7 @@ struct move *move_by_pid(struct migd *m, enum move_role role, uint32_t pid);
 void move_record(struct move *v, int status);
 
 /* leave.c */
+void leave_close(struct migd *m);
 void leave_state(struct move *v, enum mig_state next);
 /* Home's word. */
 void leave_committed(struct move *v);

@@ -132,6 +132,18 @@ void mover_free(struct mover *v)
 
 /* ---- the child ------------------------------------------------------------------------ */
 
+/* What eng_kernel_open got: descriptors that only the engine knows. */
+static bool is_kernel_reader(int fd)
+{
+	char link[40], what[32];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, what, sizeof(what) - 1);
+	what[n > 0 ? n : 0] = 0;
+	return strncmp(what, "anon_inode:bpf", 14) == 0;
+}
+
 /* A pipe end of migd's that stayed open here would keep a guest waiting. */
 static void close_others(const int *keep, size_t n)
 {
@@ -140,7 +152,7 @@ static void close_others(const int *keep, size_t n)
 
 	while (d && (e = readdir(d))) {
 		int fd = atoi(e->d_name);
-		bool mine = fd <= 2 || fd == dirfd(d);
+		bool mine = fd <= 2 || fd == dirfd(d) || is_kernel_reader(fd);
 
 		for (size_t i = 0; i < n; i++)
 			mine |= fd == keep[i];

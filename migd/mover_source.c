@@ -9,6 +9,7 @@
  */
 #include "mover.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -17,11 +18,14 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "buf.h"
 #include "chan.h"
 #include "cleanup.h"
+#include "fd.h"
 #include "freezer.h"
 #include "log.h"
 
@@ -35,6 +39,7 @@ struct source {
 	struct eng_report rep;
 	struct mover_msg *msg; /* scratch, too large for the stack */
 	bool grouped;
+	uint64_t sprite_dev;
 };
 
 static int give_up(struct source *s, uint32_t op, int err, const char *text)
@@ -53,12 +58,10 @@ static bool starts(const char *s, const char *with)
 	return strncmp(s, with, strlen(with)) == 0;
 }
 
-static bool in_sprite(const struct source *s, const char *path)
+/* Of the namespace, by whatever path it is seen (/tmp is in it too). */
+static bool in_sprite(const struct source *s, const struct eng_fd_info *in)
 {
-	const char *mnt = s->self->m->conf.mount;
-
-	return (starts(path, mnt) && path[strlen(mnt)] == '/') ||
-	       starts(path, "/tmp/") || starts(path, "/var/tmp/");
+	return s->sprite_dev && in->dev == s->sprite_dev;
 }
 
 /* Part of the system, and taken to be the same on every host; the engine
@@ -111,7 +114,7 @@ static int fd_check(void *arg, const struct eng_fd_info *in, char *detail,
 	    in->kind == ENG_FD_PIPE_IN)
 		return 0;
 	if (in->kind == ENG_FD_FILE && !in->deleted &&
-	    (in_sprite(s, in->path) ||
+	    (in_sprite(s, in) ||
 	     ((in->flags & O_ACCMODE) == O_RDONLY && is_system(in->path))))
 		return 0;
 	if (in->kind != ENG_FD_FILE && in->kind != ENG_FD_PIPE &&
@@ -145,6 +148,67 @@ static int fd_save(void *arg, const struct eng_fd_info *in, int copy,
 	return 0;
 }
 
+/* The children of a process, from all its threads, appended to pids. */
+static size_t add_children(uint32_t pid, uint32_t *pids, size_t n, size_t max)
+{
+	char path[96], tasks[32];
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(tasks, sizeof(tasks), "/proc/%u/task", pid);
+	d = opendir(tasks);
+	while (d && (e = readdir(d))) {
+		SCOPED(buf_free) struct buf b = { 0 };
+		char *at, *end;
+
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%.12s/children", tasks,
+			 e->d_name);
+		if (fd_read_file(path, 1u << 20, &b) || !buf_len(&b))
+			continue;
+		for (at = (char *)buf_data(&b); n < max; at = end) {
+			unsigned long v = strtoul(at, &end, 10);
+
+			if (end == at)
+				break;
+			pids[n++] = (uint32_t)v;
+		}
+	}
+	if (d)
+		closedir(d);
+	return n;
+}
+
+/*
+ * The tree gets a control group of its own, thawed: in the guests' group it
+ * may be frozen, and then ptrace could not stop it, nor could a vfork go on.
+ */
+static int group(struct source *s)
+{
+	uint32_t *pids = calloc(MOVER_PIDS, sizeof(*pids));
+	size_t n = 1;
+	int r;
+
+	if (!pids)
+		return -ENOMEM;
+	pids[0] = s->self->job.pid;
+	for (size_t i = 0; i < n; i++)
+		n = add_children(pids[i], pids, n, MOVER_PIDS);
+	r = freezer_tree(freezer_guests(s->self->m), s->self->job.pid, pids, n);
+	free(pids);
+	s->grouped = r == 0;
+	return r == -ENOSYS ? 0 : r;
+}
+
+static void ungroup(struct source *s)
+{
+	if (s->grouped)
+		freezer_tree_done(freezer_guests(s->self->m), s->self->job.pid,
+				  !s->self->job.home);
+	s->grouped = false;
+}
+
 /* ---- steps -------------------------------------------------------------------------------- */
 
 static int check(struct source *s, struct eng_opts *o)
@@ -152,10 +216,14 @@ static int check(struct source *s, struct eng_opts *o)
 	int r = eng_check((pid_t)s->self->job.pid, o, &s->rep);
 
 	for (int i = 0; r == -EBUSY && i < 20; i++) {
+		if (!s->grouped)
+			group(s);
 		poll(NULL, 0, 5);
 		memset(&s->rep, 0, sizeof(s->rep));
 		r = eng_check((pid_t)s->self->job.pid, o, &s->rep);
 	}
+	if (r)
+		ungroup(s);
 	*s->msg = (struct mover_msg){ .op = MV_CHECKED, .err = r };
 	if (r)
 		mover_report_text(&s->rep, r, s->msg->text);
@@ -178,23 +246,6 @@ static int connect_all(struct source *s, const struct mover_msg *go)
 		chan_set_timeout(s->chan[i], IO_MS);
 	}
 	return 0;
-}
-
-static int group(struct source *s, struct eng *e)
-{
-	const struct eng_member *m;
-	unsigned n = eng_members(e, &m);
-	uint32_t *pids = calloc(n, sizeof(*pids));
-	int r;
-
-	if (!pids)
-		return -ENOMEM;
-	for (unsigned i = 0; i < n; i++)
-		pids[i] = (uint32_t)m[i].pid;
-	r = freezer_tree(freezer_guests(s->self->m), s->self->job.pid, pids, n);
-	free(pids);
-	s->grouped = r == 0;
-	return r == -ENOSYS ? 0 : r;
 }
 
 /* Which processes come: the target ends the stubs of those that do not. */
@@ -235,11 +286,9 @@ static void put_back(struct source *s)
 	if (s->grouped)
 		freezer_tree_freeze(freezer_guests(s->self->m),
 				    s->self->job.pid, false);
-	eng_thaw(s->eng);
-	if (s->grouped)
-		freezer_tree_done(freezer_guests(s->self->m), s->self->job.pid,
-				  !s->self->job.home);
-	s->grouped = false;
+	if (s->eng)
+		eng_thaw(s->eng);
+	ungroup(s);
 }
 
 /* It is theirs.  Pages first, then what is left here. */
@@ -279,13 +328,11 @@ static int decide(struct source *s)
 
 static int move(struct source *s, struct eng_opts *o)
 {
-	int r = eng_freeze((pid_t)s->self->job.pid, o, &s->rep, &s->eng);
+	char why[MOVER_TEXT];
+	int r = s->grouped ? 0 : group(s);
 
-	if (r) {
-		mover_report_text(&s->rep, r, s->msg->text);
-		return give_up(s, MV_DONE, r, (char[MOVER_TEXT]){ 0 });
-	}
-	r = group(s, s->eng);
+	if (!r)
+		r = eng_freeze((pid_t)s->self->job.pid, o, &s->rep, &s->eng);
 	if (!r) {
 		*s->msg = (struct mover_msg){ .op = MV_FROZEN };
 		r = mover_say(s->self, s->msg, -1);
@@ -300,13 +347,8 @@ static int move(struct source *s, struct eng_opts *o)
 		return decide(s);
 	}
 	put_back(s);
-	mover_report_text(&s->rep, r, s->msg->text);
-	{
-		char why[MOVER_TEXT];
-
-		memcpy(why, s->msg->text, sizeof(why));
-		return give_up(s, MV_DONE, r, why);
-	}
+	mover_report_text(&s->rep, r, why);
+	return give_up(s, MV_DONE, r, why);
 }
 
 int mover_source_main(struct mover_self *self)
@@ -314,23 +356,31 @@ int mover_source_main(struct mover_self *self)
 	struct source s = { .self = self };
 	struct eng_fd_ops ops = { .arg = &s, .fd_check = fd_check,
 				  .fd_save = fd_save };
-	struct eng_opts o = { .fds = &ops, .single = self->job.alone,
+	struct eng_opts o = { .fds = &ops, .kernel = self->m->kernel,
+			      .single = self->job.alone,
 			      .memory = self->job.lazy ? ENG_LAZY : ENG_DIRECT };
+	struct stat st;
 	int r;
 
 	s.msg = calloc(1, sizeof(*s.msg));
 	if (!s.msg)
 		return 1;
+	if (stat(self->m->conf.mount, &st) == 0)
+		s.sprite_dev = st.st_dev;
 	r = check(&s, &o);
 	if (!r)
 		r = mover_hear(self, s.msg, NULL);
-	if (r || s.msg->op != MV_GO)
+	if (r || s.msg->op != MV_GO) {
+		ungroup(&s);
 		return 0;
+	}
 	r = connect_all(&s, s.msg);
-	if (r)
+	if (r) {
+		ungroup(&s);
 		give_up(&s, MV_DONE, r, "the other host cannot be reached");
-	else
+	} else {
 		move(&s, &o);
+	}
 	eng_free(s.eng);
 	for (int i = 0; i < 3; i++)
 		chan_close(s.chan[i]);

@@ -49,10 +49,14 @@ static int reach_migd(struct client **ret)
 /* What belongs to `sprite make` and its make means nothing over there. */
 static void clean_environment(void)
 {
-	char *flags = getenv("MAKEFLAGS");
+	static const char *const names[] = { "MAKEFLAGS", "MFLAGS" };
 
-	if (flags)
-		line_strip_jobs(flags);
+	for (size_t i = 0; i < 2; i++) {
+		char *flags = getenv(names[i]);
+
+		if (flags)
+			line_strip_jobs(flags);
+	}
 	unsetenv(MAKE_SOCK_ENV);
 	unsetenv(MAKE_SHELL_ENV);
 }

@@ -81,7 +81,7 @@ for p in 4000000 20000 40000 1000000; do
 	told 3 'no' on h1 sprite migrate $p h9
 	told 3 'no process' on h1 sprite migrate $p home
 done
-pid=$(on h1 sprite run -b --here sleep 300) || die "run -b"
+pid=$(on h1 sprite run -b --here sh -c 'exec sleep 300 >&- 2>&-') || die "run -b"
 told 3 'no host' on h1 sprite migrate "$pid" h9
 told 3 'no host' on h1 sprite migrate "$pid" "$evil"
 says "$pid" on h1 sprite ps
@@ -98,13 +98,15 @@ status 0 alone sprite down
 step "tokens: garbage, cut short, changed, used, of another cell"
 token=$(host h1 sprite token) || die "no token"
 # join TOKEN: as a host of its own, on the network of h2.
-njoin=0
-join() { njoin=$((njoin + 1)); host h2 env SPRITE_STATE="$T/s$njoin" sprite join --name "spare$njoin" --addr 10.83.0.$((100 + njoin)) "$1"; }
+join() {
+	local n=1
+	while ! mkdir "$T/join$n" 2>/dev/null; do n=$((n + 1)); done
+	host h2 env SPRITE_STATE="$T/join$n" sprite join --name "spare$n" --addr 10.83.0.$((100 + n)) "$1"
+}
 for n in 0 1 10 $((${#token} / 2)) $((${#token} - 5)) $((${#token} - 1)); do
 	told 2 'sprite token' join "${token:0:n}"
 done
 told 2 'sprite token' join "$token$token"
-told 2 'sprite token' join "$token "
 told 2 'sprite token' join "$evil"
 told 2 'sprite token' join "$long$long$long$long$long"
 for n in 3 20 $((${#token} - 10)); do

@@ -42,7 +42,8 @@ slow: slow1 slow2 slow3 slow4 slow5 slow6
 bad: bad1 good1
 bad1: ; @echo 'int x = ;' | gcc -xc -c - -o /dev/null
 good1: ; @sleep 1; echo good >good
-where: ; @sleep 0.1; env | grep -c -e jobserver -e SPRITE_MAKE || :
+where: where1 where2 where3 where4
+where%: ; @sleep 0.5; echo $$(hostname) $$(env | grep -c -e jobserver -e SPRITE_MAKE) >>words
 .PHONY: FORCE slow bad good1 bad1 where
 FORCE:
 clean: ; rm -f *.o lib/*.o lib/*.a prog hosts slow good
@@ -82,7 +83,8 @@ cmp "$T/sums.plain" "$T/sums.three" || die "other objects than plain make's"
 is "nothing left to do" "" "$(make_on -s 2>&1 | grep -v -e directory -e parsed)"
 
 step "what is make's does not reach other hosts"
-is "words in the environment" 0 "$(make_on -s -j where)"
+status 0 make_on -s -j where
+is "words in the environments of other hosts" 0 "$(on h1 grep -v h1 $P/words | cut -d' ' -f2 | sort -u)"
 
 step "errors, -k, -n, -j1"
 status 2 make_on -j bad
@@ -112,6 +114,7 @@ on h1 rm -f $P/slow
 sprite lab exec -t -C $P h1 -- env XDG_CACHE_HOME=$P/cache sprite make -j slow \
 	< <(eventually 30 on h1 test -s $P/slow; printf '\003'; exec sleep 30) >"$T/int" 2>&1
 code=$?
+[ $code = 130 ] || cat -v "$T/int"
 is "the status of ^C" 130 $code
 nothing_left() { [ "$(on h1 sprite ps --json | json '["processes"]' | grep -c sleep)" = 0 ]; }
 eventually 20 nothing_left

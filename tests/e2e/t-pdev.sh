@@ -25,7 +25,12 @@ step "status of a host, read on the others"
 for h in h1 h2 h3; do
 	eventually 20 on $h grep -q '^host h2' /sprite/hosts/h2/status
 done
-says 'cpus [1-9]' on h3 timeout 60 "$P/pdev_client" /sprite/hosts/h2/status status
+on h3 timeout 60 "$P/pdev_client" /sprite/hosts/h2/status status >"$T/status.out" 2>&1 </dev/null &
+watcher=$!
+eventually 20 grep -q 'cpus [1-9]' "$T/status.out"
+status 0 sprite lab console h2
+wait $watcher || die "status: $(cat "$T/status.out")"
+says changed cat "$T/status.out"
 says 'status' on h3 ls /sprite/hosts/h1
 
 step "a name without a server"
@@ -41,6 +46,17 @@ done
 status 0 on h2 timeout 30 "$P/pdev_client" /sprite/svc/echo interrupt
 status 0 on h2 sh -c 'echo through the shell >/sprite/svc/echo'
 eventually 10 test "$(grep -c open "$T/echo.out")" = "$(grep -c close "$T/echo.out")"
+
+step "who is not root: svc is for everybody, hosts is not; permissions hold"
+on h1 cp "$P/pdev_server" "$P/pdev_client" /sprite/tmp/ || die "cp"
+nobody() { local h=$1; shift; on "$h" setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
+says 'only root' nobody h2 /sprite/tmp/pdev_server /sprite/hosts/h2/x echo
+says 'belongs to host h1' on h2 "$P/pdev_server" /sprite/hosts/h1/x echo
+says 'no place' on h2 "$P/pdev_server" /tmp/x echo
+status 0 nobody h3 timeout 30 /sprite/tmp/pdev_client /sprite/svc/echo two h3
+says 'errno 13' nobody h3 /sprite/tmp/pdev_client /sprite/hosts/h1/status open
+says 'errno 0' nobody h3 /sprite/tmp/pdev_client /sprite/svc/echo open
+is "mode of status" 444 "$(on h3 stat -c %a /sprite/hosts/h1/status)"
 
 step "the cable is pulled for a moment: nothing is lost or done twice"
 on h2 timeout 60 "$P/pdev_client" /sprite/svc/echo pump 4 >"$T/pump.out" 2>&1 </dev/null &

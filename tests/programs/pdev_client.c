@@ -198,12 +198,11 @@ static void status(void)
 	MUST(load.cpus > 0);
 	printf("cpus %u slots %u guests %u\n", load.cpus, load.slots,
 	       load.guests);
+	fflush(stdout);
 	p = (struct pollfd){ .fd = fd, .events = POLLIN };
-	if (poll(&p, 1, 0) == 0 && poll(&p, 1, 30000) == 1) {
-		MUST(p.revents & POLLIN);
-		MUST(read(fd, buf, sizeof(buf)) > 0);
-		printf("changed\n");
-	}
+	MUST(poll(&p, 1, 30000) == 1 && p.revents & POLLIN);
+	MUST(read(fd, buf, sizeof(buf)) > 0);
+	printf("changed\n");
 }
 
 static void pump(int secs)
