@@ -215,11 +215,13 @@ $(FB)/lib.a: $(patsubst %.c,$(FB)/%.o,$(fuzz_lib))
 $(FB)/fuzz_%: $(FB)/tests/fuzz/fuzz_%.o $(FB)/lib.a
 	clang -fsanitize=fuzzer,address,undefined -pthread $^ $(libs_fs) $(LDLIBS) -o $@
 .PHONY: fuzz
+.SECONDARY: $(fuzzers:%=$(FB)/tests/fuzz/%.o)
 fuzz: $(fuzzers:%=$(FB)/%)
-	@set -e; for f in $(fuzzers); do mkdir -p tests/fuzz/corpus/$$f $(FB)/new/$$f; \
-		echo "fuzz: $$f, $(FUZZ_SECS) s"; \
-		$(FB)/$$f -max_total_time=$(FUZZ_SECS) -timeout=5 -rss_limit_mb=2048 -verbosity=0 \
-			-artifact_prefix=$(FB)/ $(FB)/new/$$f tests/fuzz/corpus/$$f; done
+	@for f in $(fuzzers); do mkdir -p tests/fuzz/corpus/$$f $(FB)/new/$$f; \
+		$(FB)/$$f -max_total_time=$(FUZZ_SECS) -timeout=5 -rss_limit_mb=2048 \
+			-artifact_prefix=$(FB)/ $(FB)/new/$$f tests/fuzz/corpus/$$f >$(FB)/$$f.log 2>&1 || \
+			{ echo "fuzz: $$f failed; the input is in $(FB)/"; tail -40 $(FB)/$$f.log; exit 1; }; \
+		echo "fuzz: $$f, $$(sed -n 's/^Done \([0-9]*\) runs.*/\1 runs/p' $(FB)/$$f.log), clean"; done
 
 # ---- what people call -----------------------------------------------------
 .PHONY: deps check check-unit check-e2e check-headers demo bench install clean lint

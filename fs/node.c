@@ -31,6 +31,8 @@ static struct node *node_new(struct nodes *t, const void *fh, size_t len)
 		return NULL;
 	}
 	t->next_id++;
+	if (t->keep && t->keep->mem)
+		t->keep->mem->next_id = t->next_id;
 	return n;
 }
 
@@ -44,6 +46,72 @@ static struct node *node_new_fh(struct nodes *t, const void *fh, size_t len)
 		return NULL;
 	}
 	return n;
+}
+
+void node_note(struct nodes *t, const struct node *n)
+{
+	struct keep_slot *s;
+
+	if (!n->slot)
+		return;
+	s = &t->keep->mem->slots[n->slot];
+	s->nlookup = n->nlookup;
+	s->nopen = n->nopen;
+	s->nwrite = n->nwrite;
+	s->mode = n->st.st_mode;
+}
+
+static void keep_node(struct nodes *t, struct node *n)
+{
+	struct keep_slot *s;
+
+	n->slot = t->keep ? keep_slot_new(t->keep) : 0;
+	if (!n->slot)
+		return;
+	s = &t->keep->mem->slots[n->slot];
+	s->len = (uint32_t)n->len;
+	memcpy(s->fh, n->fh, n->len);
+	node_note(t, n);
+	s->id = n->id; /* last: from now on it counts */
+}
+
+static int restore_one(struct nodes *t, uint32_t i)
+{
+	const struct keep_slot *s = &t->keep->mem->slots[i];
+	uint64_t next_id = t->next_id;
+	struct node *n;
+
+	if (s->len > FS_HANDLE_MAX)
+		return -EBADMSG;
+	t->next_id = s->id;
+	n = node_new_fh(t, s->fh, s->len);
+	t->next_id = next_id;
+	if (!n)
+		return -ENOMEM;
+	n->slot = i;
+	n->nlookup = s->nlookup;
+	n->nopen = s->nopen;
+	n->nwrite = s->nwrite;
+	n->st.st_mode = s->mode;
+	n->cached = true;
+	return 0;
+}
+
+int nodes_restore(struct nodes *t)
+{
+	struct keep_mem *m = t->keep->mem;
+	int r = 0;
+
+	/* Making nodes writes it, too. */
+	t->next_id = m->next_id;
+	for (uint32_t i = 1; !r && i < m->nslots && i < KEEP_SLOTS; i++) {
+		if (m->slots[i].id > NODE_ROOT && m->slots[i].nlookup)
+			r = restore_one(t, i);
+		else
+			keep_slot_free(t->keep, i);
+	}
+	m->next_id = t->next_id;
+	return r;
 }
 
 /* The root's handle is the empty one; the kernel never forgets it. */
@@ -90,7 +158,12 @@ struct node *node_get(struct nodes *t, wire_blob fh)
 	if (fh.len > FS_HANDLE_MAX)
 		return NULL;
 	n = node_by_fh(t, fh.p, fh.len);
-	return n ? n : node_new_fh(t, fh.p, fh.len);
+	if (n)
+		return n;
+	n = node_new_fh(t, fh.p, fh.len);
+	if (n)
+		keep_node(t, n);
+	return n;
 }
 
 struct node *node_special(struct nodes *t, int kind, const char *path)
@@ -131,6 +204,8 @@ void node_free(struct nodes *t, struct node *n)
 	dirty_clear(&n->dirty);
 	dirty_clear(&n->flushing);
 	list_del(&n->dirty_link);
+	if (n->slot)
+		keep_slot_free(t->keep, n->slot);
 	map_del(&t->by_id, &n->by_id);
 	if (n->special) {
 		list_del(&n->special->link);

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "cache.h"
+#include "keep.h"
 #include "lease.h"
 #include "list.h"
 #include "map.h"
@@ -70,6 +71,7 @@ struct node {
 	struct list names_in, names_of;
 	bool no_caps; /* known to have no security.capability */
 	struct list locks; /* mnt_lock's: granted here */
+	uint32_t slot;	   /* keep.h; 0: none */
 };
 
 struct name {
@@ -85,12 +87,20 @@ struct nodes {
 	struct list specials;
 	uint64_t next_id;
 	size_t nnegative;
+	struct keep *keep; /* NULL: nothing outlives us */
 };
 
 #define NODE_ROOT 1 /* FUSE_ROOT_ID */
 
 int nodes_init(struct nodes *t);
 void nodes_fini(struct nodes *t);
+/*
+ * What the kernel knows, from an earlier life: nodes without leases.  Special
+ * ones are not kept; their numbers are not given out again.
+ */
+int nodes_restore(struct nodes *t);
+/* nlookup, nopen or nwrite has changed. */
+void node_note(struct nodes *t, const struct node *n);
 struct node *node_by_id(const struct nodes *t, uint64_t id);
 struct node *node_by_fh(const struct nodes *t, const void *fh, size_t len);
 /* Find or make.  NULL: no memory. */

@@ -26,7 +26,7 @@ struct op *op_named(struct mnt *m, fuse_req_t req, struct node *n,
 		    struct node *n2, const char *name, const char *name2);
 
 /* An open file of the kernel: how fi says it was opened. */
-void node_opened(struct node *n, struct fuse_file_info *fi);
+void node_opened(struct mnt *m, struct node *n, struct fuse_file_info *fi);
 void node_closed(struct mnt *m, struct node *n, const struct fuse_file_info *fi);
 /* Kept in fi->fh. */
 enum { FH_WRITE = 1, FH_DIRECT = 2 };

@@ -19,8 +19,10 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!n)
 		return;
 	n->nopen++;
+	node_note(&m->nodes, n);
 	if (fuse_reply_open(req, fi)) {
 		n->nopen--;
+		node_note(&m->nodes, n);
 		node_tidy(m, n);
 	}
 }
@@ -34,6 +36,7 @@ void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!n)
 		return;
 	n->nopen--;
+	node_note(&m->nodes, n);
 	fuse_reply_err(req, 0);
 	node_tidy(m, n);
 }

@@ -25,7 +25,7 @@ static bool writes(int flags)
 	return (flags & O_ACCMODE) != O_RDONLY;
 }
 
-void node_opened(struct node *n, struct fuse_file_info *fi)
+void node_opened(struct mnt *m, struct node *n, struct fuse_file_info *fi)
 {
 	n->nopen++;
 	fi->fh = 0;
@@ -36,6 +36,7 @@ void node_opened(struct node *n, struct fuse_file_info *fi)
 	} else {
 		fi->keep_cache = 1;
 	}
+	node_note(&m->nodes, n);
 }
 
 static bool has_dirty(const struct node *n)
@@ -48,6 +49,7 @@ void node_closed(struct mnt *m, struct node *n, const struct fuse_file_info *fi)
 	n->nopen--;
 	if (fi->fh & FH_WRITE)
 		n->nwrite--;
+	node_note(&m->nodes, n);
 	/* Recalled while it was open: now the server need not keep it for us,
 	 * though the kernel may remember the inode for a long time. */
 	if (!n->nopen && n->lease == LEASE_NONE && !n->revoking && n->seq &&
@@ -62,7 +64,7 @@ void node_closed(struct mnt *m, struct node *n, const struct fuse_file_info *fi)
 
 void finish_open(struct op *op)
 {
-	node_opened(op->n, &op->fi);
+	node_opened(op->m, op->n, &op->fi);
 	if (fuse_reply_open(op->req, &op->fi))
 		node_closed(op->m, op->n, &op->fi);
 	op_done(op);
@@ -95,7 +97,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!n || special_open(m, req, n, fi))
 		return;
 	if (!(fi->flags & O_TRUNC) && n->seq) {
-		node_opened(n, fi);
+		node_opened(m, n, fi);
 		if (fuse_reply_open(req, fi))
 			node_closed(m, n, fi);
 		return;

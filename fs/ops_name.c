@@ -17,8 +17,8 @@
 void entry_of(struct mnt *m, struct node *n, bool cache_name, bool valid,
 	      struct fuse_entry_param *ret)
 {
-	(void)m;
 	n->nlookup++;
+	node_note(&m->nodes, n);
 	*ret = (struct fuse_entry_param){
 		.ino = n->id,
 		.generation = 1,
@@ -177,6 +177,7 @@ void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 
 	if (n && n->id != NODE_ROOT) {
 		n->nlookup -= nlookup < n->nlookup ? nlookup : n->nlookup;
+		node_note(&m->nodes, n);
 		node_tidy(m, n);
 	}
 	fuse_reply_none(req);
@@ -192,6 +193,7 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *f)
 		if (!n || n->id == NODE_ROOT)
 			continue;
 		n->nlookup -= f[i].nlookup < n->nlookup ? f[i].nlookup : n->nlookup;
+		node_note(&m->nodes, n);
 		node_tidy(m, n);
 	}
 	fuse_reply_none(req);
@@ -229,7 +231,7 @@ void on_made(struct op *op, int status, const struct rpc_msg *msg)
 	take_dir(op->n, m.dir_attr, m.dir_lease, m.dir_seq);
 	entry_of(op->m, n, cache, valid, &e);
 	if (op->set) {
-		node_opened(n, &op->fi);
+		node_opened(op->m, n, &op->fi);
 		if (fuse_reply_create(op->req, &e, &op->fi))
 			node_closed(op->m, n, &op->fi);
 	} else {

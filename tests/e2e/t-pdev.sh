@@ -115,5 +115,17 @@ status 0 sprite lab kill h2 fsd
 status 0 sprite lab start h2 fsd
 eventually 30 on h1 grep -q '^host h2' /sprite/hosts/h2/status
 
+step "the keeper of the names is killed: open streams go on, the name comes back"
+server h2 /sprite/svc/far echo
+sprite lab start h3 >/dev/null; eventually 20 on h3 true
+on h3 timeout 60 "$P/pdev_client" /sprite/svc/far pump 4 >"$T/pump.out" 2>&1 </dev/null &
+pump=$!
+eventually 20 grep -q pumping "$T/pump.out"
+status 0 sprite lab kill h1 fsd
+status 0 sprite lab start h1 fsd
+wait $pump || die "pump: $(cat "$T/pump.out")"
+eventually 20 on h3 timeout 30 "$P/pdev_client" /sprite/svc/far echo
+stop h2 TERM
+
 step "down"
 status 0 sprite lab down

@@ -6,7 +6,7 @@
 
 #include "status.h"
 
-#define TIMERS 256
+#define TIMERS 4096
 
 struct rpc_call calls[CALLS];
 unsigned ncalls;
@@ -145,8 +145,10 @@ static int note(struct rpc_conn *c, const struct rpc_out *o)
 {
 	if (!c->open)
 		return -ENOTCONN;
-	if (nnotes == NOTES || o->len > sizeof(notes->body))
+	if (o->len > sizeof(notes->body))
 		return -ENOMEM;
+	if (nnotes == NOTES)
+		memmove(notes, notes + 1, --nnotes * sizeof(*notes));
 	notes[nnotes].conn = c;
 	notes[nnotes].code = o->code;
 	notes[nnotes].len = o->len;

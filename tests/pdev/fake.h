@@ -53,8 +53,8 @@ struct sent_note {
 	size_t len;
 };
 
-#define CALLS 256
-#define NOTES 256
+#define CALLS 4096
+#define NOTES 256 /* the last ones */
 extern struct rpc_call calls[CALLS];
 extern unsigned ncalls;
 extern struct sent_note notes[NOTES];

@@ -10,13 +10,14 @@
 #include "broker.h"
 #include "failalloc.h"
 #include "fake.h"
+#include "log.h"
 #include "sprite/pdev.h"
 
 static struct broker *b;
 static struct rpc_conn program, client, other;
 static unsigned releases;
 static int claim_fails;
-static struct rpc_req reqs[64];
+static struct rpc_req reqs[4096];
 static unsigned nreqs;
 
 static int claim(void *arg, const struct msg_pdev_claim *m, rpc_done_fn *done,
@@ -56,6 +57,7 @@ static void start(void)
 				 .release = release,
 				 .host_name = host_name };
 
+	log_level = LOG_ERROR;
 	fake_reset();
 	nreqs = releases = 0;
 	claim_fails = 0;
@@ -581,4 +583,129 @@ Test(broker, survives_any_failed_allocation)
 		cr_assert_eq(reqs[3].answers, 1);
 	} while (failalloc_stop());
 	cr_expect_gt(n, 1);
+}
+
+/* ---- everything at once, in any order ---- */
+
+#define STEPS 600
+
+static uint64_t dice;
+
+static unsigned roll(unsigned n)
+{
+	dice = dice * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(dice >> 33) % n;
+}
+
+/* A call to a program or the registry, not ended yet; NULL: none. */
+static struct rpc_call *any_call(void)
+{
+	for (unsigned i = 0, at = ncalls ? roll(ncalls) : 0; i < ncalls; i++)
+		if (!calls[(at + i) % ncalls].ended)
+			return &calls[(at + i) % ncalls];
+	return NULL;
+}
+
+static void answer_any(void)
+{
+	static const int errors[] = { 0, 0, 0, -EAGAIN, -EIO, -EBUSY };
+	struct rpc_call *c = any_call();
+	struct msg_pdev_opened opened = { .ready = roll(16) };
+	struct msg_pdev_done done = { .result = roll(3) };
+	uint8_t body[32];
+	size_t len = 0;
+	int status = errors[roll(6)];
+	uint16_t code = MSG_pdev_done;
+
+	if (!c)
+		return;
+	if (c->code == MSG_pdev_open) {
+		code = MSG_pdev_opened;
+		msg_pdev_opened_encode(&opened, body, sizeof(body), &len);
+	} else {
+		msg_pdev_done_encode(&done, body, sizeof(body), &len);
+	}
+	fake_answer(c, status, code, body, len, "xy",
+		    c->code == MSG_pdev_read ? (size_t)done.result : 0);
+}
+
+static void random_step(struct rpc_conn programs[2], struct rpc_conn hosts[2],
+			uint64_t *streams, unsigned *nstreams)
+{
+	struct rpc_conn *p = &programs[roll(2)], *h = &hosts[roll(2)];
+	uint64_t s = *nstreams ? streams[roll(*nstreams)] : 1;
+	struct msg_pdev_opened got;
+	struct rpc_req *q;
+
+	switch (roll(11)) {
+	case 0:
+		if (!p->open)
+			p->open = true;
+		serve_as(p, "svc/echo");
+		break;
+	case 1:
+	case 2:
+		ask_open(h, 0);
+		break;
+	case 3:
+	case 4:
+		read_from(h, s, nreqs);
+		break;
+	case 5:
+		broker_close(b, req(h), &(struct msg_pdev_close){ s });
+		break;
+	case 6:
+		broker_cancel(b, h, &(struct msg_pdev_cancel){ s, nreqs - 1 });
+		break;
+	case 7:
+		broker_ready(b, p, &(struct msg_pdev_ready){ s, roll(16) });
+		if (any_call())
+			broker_later(b, p, &(struct msg_pdev_later){ roll(40) });
+		break;
+	case 8:
+		if (roll(8) == 0) {
+			dies(roll(2) ? p : h);
+			h->open = true;
+			h->epoch += roll(2);
+			broker_conn_open(b, h);
+		}
+		break;
+	case 9:
+		fake_advance(roll(3000));
+		break;
+	default:
+		answer_any();
+	}
+	for (unsigned i = 0; i < nreqs; i++) {
+		q = &reqs[i];
+		if (q->answers == 1 && q->code == MSG_pdev_opened && q->len &&
+		    *nstreams < 500 &&
+		    !msg_pdev_opened_decode(q->body, q->len, &got)) {
+			streams[(*nstreams)++] = got.stream;
+			q->len = 0;
+		}
+	}
+}
+
+/* Every request is answered once: stop() looks. */
+Test(broker, any_order_of_events, .timeout = 60)
+{
+	static uint64_t streams[500];
+	unsigned all = 0;
+
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		struct rpc_conn programs[2] = { program, program };
+		struct rpc_conn hosts[2] = { client, other };
+		unsigned nstreams = 0;
+
+		dice = seed;
+		programs[0].open = programs[1].open = false;
+		for (int i = 0; i < STEPS; i++)
+			random_step(programs, hosts, streams, &nstreams);
+		all += nstreams;
+		fake_advance(30000);
+		stop();
+		start();
+	}
+	cr_expect_gt(all, 1000, "only %u streams were ever opened", all);
 }
