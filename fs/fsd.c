@@ -279,6 +279,18 @@ static int open_mount(struct fsd *f, char *err, size_t cap)
 	return r;
 }
 
+/* Programs of this host that have outlived our earlier life. */
+static void claim_open(struct fsd *f)
+{
+	for (struct map_node *i = map_next(&f->mnt.nodes.by_id, NULL); i;
+	     i = map_next(&f->mnt.nodes.by_id, i)) {
+		const struct node *n = container_of(i, struct node, by_id);
+
+		if (n->nopen)
+			server_local_holds(f->server, n->fh, n->len);
+	}
+}
+
 int fsd_open(struct fsd *f, struct ev_loop *loop, char *err, size_t cap)
 {
 	int r = hostconf_load(&f->conf, err, cap);
@@ -304,6 +316,8 @@ int fsd_open(struct fsd *f, struct ev_loop *loop, char *err, size_t cap)
 	if (r)
 		return r;
 	if (f->server) {
+		claim_open(f);
+		server_start(f->server);
 		mnt_start(&f->mnt);
 		register_prefix(f);
 	} else {
@@ -328,6 +342,7 @@ static void on_flushed(struct node *n, int status, void *arg)
 
 void fsd_stop(struct fsd *f)
 {
+	f->stopping = true;
 	flush_all(&f->mnt, on_flushed, f);
 }
 
@@ -348,7 +363,7 @@ void fsd_close(struct fsd *f)
 		rpc_free(f->rpc);
 	server_free(f->server);
 	if (f->mnt.session)
-		mnt_close(&f->mnt);
+		mnt_close(&f->mnt, f->stopping);
 	recov_free(&f->mnt);
 	roster_free(f->roster);
 	export_close(f->x);

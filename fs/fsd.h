@@ -19,7 +19,7 @@ struct fsd {
 	struct export *x;	/* NULL: this host exports nothing */
 	struct server *server;	/* the same */
 	struct mnt mnt;
-	bool mounted, registered, ready;
+	bool mounted, registered, ready, stopping;
 	uint32_t root_host; /* who serves "/", as far as known */
 	struct timer again; /* to register once more */
 };

@@ -176,19 +176,41 @@ static void drop_all_names(struct holder *h)
 	}
 }
 
-/* All it had is free, and whoever waited for it is tried again. */
-static void drop_everything(struct holder *h)
+static void drop_hold(struct server *s, struct lease_hold *hold)
+{
+	struct obj *o = obj_of(hold->obj);
+
+	o->refs++;
+	lease_drop(hold);
+	obj_put(s->x, o);
+}
+
+/* A hold without a number is of its former life, and not claimed (yet). */
+static void drop_unclaimed(struct holder *h)
+{
+	list_each_safe(hold, &h->lease.holds, struct lease_hold, of_holder) {
+		if (!hold->seq)
+			drop_hold(h->server, hold);
+	}
+}
+
+/*
+ * All it had is free, and whoever waited for it is tried again.  If it may be
+ * back soon, objects without names are kept until it has said which ones it
+ * still has open.
+ */
+static void drop_everything(struct holder *h, bool may_claim)
 {
 	struct server *s = h->server;
 
 	h->life++; /* its requests that wait are void */
 	list_each_safe(hold, &h->lease.holds, struct lease_hold, of_holder) {
-		struct obj *o = obj_of(hold->obj);
-
-		o->refs++;
-		lease_drop(hold);
-		obj_put(s->x, o);
+		hold->level = LEASE_NONE;
+		hold->recalled = false;
+		hold->seq = 0;
 	}
+	if (!may_claim)
+		drop_unclaimed(h);
 	list_each_safe(r, &h->recalls, struct recall, link) {
 		if (!r->sent)
 			recall_free(r);
@@ -205,7 +227,7 @@ static void fence(struct holder *h, const char *why)
 	h->server->stats.fences++;
 	log_warn("host %u %s: its leases and locks end here", h->host, why);
 	h->fenced = true;
-	drop_everything(h);
+	drop_everything(h, false);
 	if (h->conn)
 		rpc_conn_close(h->conn);
 }
@@ -222,6 +244,9 @@ void holders_tick(struct server *s)
 			continue;
 		if (!list_empty(&h->recalls) || h->locks_wanted)
 			fence(h, "is away and others wait for it");
+		else if (now - h->away_since_ms > LOST_MS &&
+			 !list_empty(&h->lease.holds))
+			fence(h, "does not come back");
 	}
 }
 
@@ -288,9 +313,8 @@ struct holder *holder_of(struct server *s, struct rpc_conn *c)
 	}
 	if (h->epoch != rpc_conn_epoch(c)) {
 		h->epoch = rpc_conn_epoch(c);
-		drop_everything(h);
+		drop_everything(h, true);
 		h->fenced = false;
-		h->reclaimed = false;
 	}
 	h->conn = c;
 	rpc_conn_set_data(c, h);
@@ -347,7 +371,7 @@ static void came_back(struct server *s, uint32_t host)
 			break;
 		}
 	}
-	if (!s->nexpected)
+	if (!s->nexpected && s->started)
 		grace_over(s);
 }
 
@@ -410,8 +434,10 @@ static void on_reclaim(struct holder *h, struct rpc_req *rq,
 		rpc_reply_err(rq, -EMSGSIZE, NULL);
 	else
 		rpc_reply(rq, 0, &o);
-	if (m->last)
-		came_back(h->server, h->host);
+	if (!m->last)
+		return;
+	drop_unclaimed(h);
+	came_back(h->server, h->host);
 }
 
 static void on_hello(struct holder *h, struct rpc_req *rq,
@@ -423,7 +449,7 @@ static void on_hello(struct holder *h, struct rpc_req *rq,
 	struct timespec now;
 
 	if (m->reset) {
-		drop_everything(h);
+		drop_everything(h, true);
 		h->fenced = false;
 	}
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -432,9 +458,6 @@ static void on_hello(struct holder *h, struct rpc_req *rq,
 	w.fenced = h->fenced;
 	(void)msg_fs_welcome_encode(&w, body, sizeof(body), &o.len);
 	rpc_reply(rq, 0, &o);
-	/* A client in its first life has nothing to claim. */
-	if (m->reset)
-		came_back(h->server, h->host);
 }
 
 void holder_request(struct holder *h, struct rpc_req *rq, const struct rpc_msg *m)
@@ -511,10 +534,22 @@ static void expect_clients(struct server *s)
 		    s->nexpected < LEASE_HOLDERS_MAX)
 			s->expected[s->nexpected++] = (uint32_t)host;
 	}
-	if (!s->nexpected)
-		return;
-	s->grace = true;
-	env_after(s->env, &s->grace_end, GRACE_MS);
+}
+
+void server_local_holds(struct server *s, const void *fh, size_t len)
+{
+	struct msg_fs_held m = { .fh = { fh, len }, .lease = LEASE_NONE };
+
+	(void)reclaim_one(s->local, &m);
+}
+
+void server_start(struct server *s)
+{
+	s->started = true;
+	if (s->nexpected)
+		env_after(s->env, &s->grace_end, GRACE_MS);
+	else
+		grace_over(s);
 }
 
 int holders_init(struct server *s, uint32_t self, const char *clients_path)
@@ -533,9 +568,8 @@ int holders_init(struct server *s, uint32_t self, const char *clients_path)
 	s->local->local = true;
 	/* Above all numbers of an earlier life, which clients remember. */
 	s->leases.seq = (uint64_t)time(NULL) << 24;
+	s->grace = true;
 	expect_clients(s);
-	if (!s->grace)
-		export_sweep(s->x);
 	return 0;
 }
 

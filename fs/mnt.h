@@ -20,6 +20,7 @@
 #include "env.h"
 #include "fs_msg.h"
 #include "hostconf.h"
+#include "keep.h"
 #include "link.h"
 #include "node.h"
 #include "notify.h"
@@ -51,6 +52,8 @@ struct mnt {
 	struct link link;
 	struct nodes nodes;
 	struct session *session; /* mount.c's */
+	struct keep keep;
+	bool taken_over; /* the mount is of an earlier life of this daemon */
 	struct fuse_session *se;
 	struct notifier *notifier;
 	struct list dirty; /* nodes, oldest first */
@@ -147,10 +150,12 @@ static inline wire_blob node_fh(const struct node *n)
 /* ---- mount.c ---- */
 
 int mnt_open(struct mnt *m, char *err, size_t cap);
-/* Begin to take requests: the way to the server is known. */
+/* Begin to take requests: the way to the server is known, and if it is in this
+ * process, it knows what is open here. */
 void mnt_start(struct mnt *m);
-/* Unmount and end; what is dirty must have been flushed. */
-void mnt_close(struct mnt *m);
+/* Unmount and end; what is dirty must have been flushed.  Not told to end (the
+ * daemon fails): the mount is left to the next life. */
+void mnt_close(struct mnt *m, bool unmount);
 void mnt_raise_epoch(struct mnt *m);
 /* Attributes only: never blocks.  -ENOENT: not known to the kernel (yet). */
 int mnt_inval_attr(struct mnt *m, const struct node *n);

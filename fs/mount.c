@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@
 #include "cleanup.h"
 #include "fd.h"
 #include "log.h"
+#include "prog.h"
 #include "ops.h"
 #include "stream.h"
 
@@ -38,6 +40,7 @@
 #define TURN	     64 /* requests before others get their turn */
 #define INIT_MS	     10000
 #define NOTIFY_EPOCH 8 /* FUSE_NOTIFY_INC_EPOCH: newer than this header */
+#define NOTIFY_RESEND 7 /* FUSE_NOTIFY_RESEND */
 #define DIRECT_MMAP  (1u << 4) /* FUSE_DIRECT_IO_ALLOW_MMAP, in flags2 */
 
 struct session {
@@ -45,7 +48,10 @@ struct session {
 	ev_io watch;
 	char *input;
 	bool agreed; /* INIT was answered */
+	bool replaying; /* what it was answered is not to be said again */
 	bool mounted;
+	uint32_t init_len;
+	uint8_t init[KEEP_INIT_MAX];
 	dev_t dev;
 };
 
@@ -172,6 +178,8 @@ static ssize_t fuse_out(int fd, struct iovec *iov, int count, void *data)
 	    iov[1].iov_len == sizeof(struct fuse_init_out)) {
 		ask_for_more(iov[0].iov_base, iov[1].iov_base);
 		s->agreed = true;
+		if (s->replaying)
+			return (ssize_t)(iov[0].iov_len + iov[1].iov_len);
 	}
 	return writev(fd, iov, count);
 }
@@ -198,6 +206,10 @@ static int take_one(struct mnt *m)
 	}
 	if (n == 0)
 		return -ENODEV;
+	if (!s->agreed && (size_t)n <= sizeof(s->init)) {
+		memcpy(s->init, s->input, (size_t)n);
+		s->init_len = (uint32_t)n;
+	}
 	b.size = (size_t)n;
 	fuse_session_process_buf(m->se, &b);
 	return 1;
@@ -259,12 +271,17 @@ int mnt_inval_attr(struct mnt *m, const struct node *n)
 	return fuse_lowlevel_notify_inval_inode(m->se, n->id, -1, 0);
 }
 
+static int notify_bare(struct mnt *m, int code)
+{
+	struct fuse_out_header h = { .len = sizeof(h), .error = code };
+
+	return write(m->session->fd, &h, sizeof(h)) == sizeof(h) ? 0 : -errno;
+}
+
 void mnt_raise_epoch(struct mnt *m)
 {
-	struct fuse_out_header h = { .len = sizeof(h), .error = NOTIFY_EPOCH };
-
 	m->stats.epochs++;
-	if (write(m->session->fd, &h, sizeof(h)) != sizeof(h))
+	if (notify_bare(m, NOTIFY_EPOCH))
 		log_error("this kernel has no epochs for FUSE mounts (6.16 has): "
 			  "a name changed by another host may be seen late");
 }
@@ -295,27 +312,124 @@ const struct fuse_lowlevel_ops mnt_ops = {
 	.forget = op_forget, .forget_multi = op_forget_multi,
 };
 
-static int start_session(struct mnt *m)
+static int new_session(struct mnt *m)
 {
 	char *argv[] = { (char *)"sprite-fsd", NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
-	struct pollfd p;
-	int r;
 
 	m->se = fuse_session_new(&args, &mnt_ops, sizeof(mnt_ops), m);
 	fuse_opt_free_args(&args);
-	if (!m->se)
-		return -ENOMEM;
-	r = do_mount(m->session, m->conf->mount);
+	return m->se ? 0 : -ENOMEM;
+}
+
+static int keeper_path(char *buf, size_t cap)
+{
+	return run_path("fsd-keep.sock", buf, cap);
+}
+
+static int start_keeper(struct mnt *m)
+{
+	struct session *s = m->session;
+	char path[PATH_MAX];
+	int r = keeper_path(path, sizeof(path));
+
 	if (!r)
-		r = fuse_session_custom_io(m->se, &io, m->session->fd);
+		r = keep_start(&m->keep, path, s->fd);
+	if (r)
+		return r;
+	m->keep.mem->dev = s->dev;
+	m->keep.mem->init_len = s->init_len;
+	memcpy(m->keep.mem->init, s->init, s->init_len);
+	m->nodes.keep = &m->keep;
+	return 0;
+}
+
+static int mount_anew(struct mnt *m)
+{
+	struct session *s = m->session;
+	struct pollfd p;
+	int r = make_point(m->conf->mount);
+
+	if (!r)
+		r = do_mount(s, m->conf->mount);
+	if (!r)
+		r = fuse_session_custom_io(m->se, &io, s->fd);
 	/* The first request is INIT, and it is answered here and now. */
-	p = (struct pollfd){ .fd = m->session->fd, .events = POLLIN };
+	p = (struct pollfd){ .fd = s->fd, .events = POLLIN };
 	if (!r && poll(&p, 1, INIT_MS) != 1)
 		r = -ETIMEDOUT;
 	if (!r)
 		r = take_one(m);
-	return r < 0 ? r : m->session->agreed ? 0 : -EPROTO;
+	if (r < 0)
+		return r;
+	return s->agreed ? start_keeper(m) : -EPROTO;
+}
+
+/* libfuse must hear INIT as well; the kernel has its answer since long. */
+static int replay_init(struct mnt *m)
+{
+	struct session *s = m->session;
+	struct fuse_buf b = { .mem = s->input, .size = m->keep.mem->init_len };
+
+	if (b.size > KEEP_INIT_MAX)
+		return -EPROTO;
+	memcpy(s->input, m->keep.mem->init, b.size);
+	s->replaying = true;
+	fuse_session_process_buf(m->se, &b);
+	s->replaying = false;
+	return s->agreed ? 0 : -EPROTO;
+}
+
+/* 0: the mount of our earlier life is ours again.  Else there is none. */
+static int take_over(struct mnt *m)
+{
+	struct session *s = m->session;
+	char path[PATH_MAX];
+	struct mounts at;
+	int r = keeper_path(path, sizeof(path));
+
+	if (!r)
+		r = keep_take(&m->keep, path);
+	if (!r)
+		r = look_at_mounts(m->conf->mount, &at);
+	if (!r && (!at.fuse || at.dev != m->keep.mem->dev))
+		r = -ESTALE;
+	if (!r)
+		r = fuse_session_custom_io(m->se, &io, m->keep.dev_fd);
+	if (!r) {
+		s->fd = m->keep.dev_fd;
+		s->dev = at.dev;
+		s->mounted = true;
+		m->nodes.keep = &m->keep;
+		r = replay_init(m);
+	}
+	if (!r)
+		r = nodes_restore(&m->nodes);
+	if (!r) {
+		m->taken_over = true;
+		return 0;
+	}
+	if (s->fd < 0 && m->keep.dev_fd >= 0)
+		close(m->keep.dev_fd);
+	keep_end(&m->keep);
+	return r;
+}
+
+/* What cannot be taken over is replaced. */
+static int start_session(struct mnt *m)
+{
+	int r = new_session(m);
+
+	if (r || !take_over(m))
+		return r;
+	fuse_session_destroy(m->se);
+	nodes_fini(&m->nodes);
+	m->session->fd = -1;
+	m->session->agreed = m->session->mounted = false;
+	r = nodes_init(&m->nodes);
+	if (!r)
+		r = new_session(m);
+	return r ? r : mount_anew(m);
 }
 
 int mnt_open(struct mnt *m, char *err, size_t cap)
@@ -334,12 +448,11 @@ int mnt_open(struct mnt *m, char *err, size_t cap)
 		list_init(&m->streams);
 		list_init(&m->flush_waits);
 		forget_init(m);
+		keep_init(&m->keep);
 		r = nodes_init(&m->nodes);
 	}
 	if (!r && !(s->input = aligned_alloc(4096, INPUT_MAX)))
 		r = -ENOMEM;
-	if (!r)
-		r = make_point(m->conf->mount);
 	if (!r)
 		r = start_session(m);
 	if (!r)
@@ -356,12 +469,36 @@ int mnt_open(struct mnt *m, char *err, size_t cap)
 	return 0;
 }
 
+/*
+ * What the kernel has cached was true when our earlier life ended; and what it
+ * had asked and not been told, it asks again.
+ */
+static void catch_up(struct mnt *m)
+{
+	mnt_raise_epoch(m);
+	for (struct map_node *i = map_next(&m->nodes.by_id, NULL); i;
+	     i = map_next(&m->nodes.by_id, i)) {
+		const struct node *n = container_of(i, struct node, by_id);
+
+		(void)mnt_inval_attr(m, n);
+		if (S_ISREG(n->st.st_mode))
+			(void)notify_inode(m->notifier, n->id, 0, 0, NULL, NULL);
+	}
+	if (notify_bare(m, NOTIFY_RESEND))
+		log_warn("this kernel does not repeat requests: programs that "
+			 "were waiting for one may wait for ever");
+	log_info("the mount of before is taken over, with %zu objects",
+		 m->nodes.by_id.count);
+}
+
 void mnt_start(struct mnt *m)
 {
 	struct session *s = m->session;
 
 	if (ev_is_active(&s->watch))
 		return;
+	if (m->taken_over)
+		catch_up(m);
 	ev_io_init(&s->watch, on_readable, s->fd, EV_READ);
 	s->watch.data = m;
 	ev_io_start(m->loop, &s->watch);
@@ -386,14 +523,14 @@ void mnt_now(const struct mnt *m, struct timespec *ret)
  * The mount goes before the descriptor: whoever mounts there after us must not
  * lose his mount to us.  Closing the descriptor frees whoever still waits.
  */
-void mnt_close(struct mnt *m)
+void mnt_close(struct mnt *m, bool unmount)
 {
 	struct session *s = m->session;
 
 	if (!s)
 		return;
 	env_cancel(m->env, &m->scan);
-	if (s->mounted)
+	if (s->mounted && unmount)
 		(void)umount2(m->conf->mount, MNT_DETACH);
 	if (ev_is_active(&s->watch))
 		ev_io_stop(m->loop, &s->watch);
@@ -402,9 +539,13 @@ void mnt_close(struct mnt *m)
 		fuse_session_destroy(m->se); /* closes the descriptor */
 	else if (s->fd >= 0)
 		close(s->fd);
+	if (unmount)
+		keep_end(&m->keep);
 	notifier_free(m->notifier);
 	forget_fini(m);
+	nodes_unkeep(&m->nodes);
 	nodes_fini(&m->nodes);
+	keep_fini(&m->keep);
 	free(s->input);
 	free(s);
 	m->session = NULL;

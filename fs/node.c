@@ -31,7 +31,7 @@ static struct node *node_new(struct nodes *t, const void *fh, size_t len)
 		return NULL;
 	}
 	t->next_id++;
-	if (t->keep && t->keep->mem)
+	if (t->keep && t->keep->mem && t->keep->mem->next_id < t->next_id)
 		t->keep->mem->next_id = t->next_id;
 	return n;
 }
@@ -75,6 +75,14 @@ static void keep_node(struct nodes *t, struct node *n)
 	s->id = n->id; /* last: from now on it counts */
 }
 
+void nodes_unkeep(struct nodes *t)
+{
+	for (struct map_node *i = map_next(&t->by_id, NULL); i;
+	     i = map_next(&t->by_id, i))
+		container_of(i, struct node, by_id)->slot = 0;
+	t->keep = NULL;
+}
+
 static int restore_one(struct nodes *t, uint32_t i)
 {
 	const struct keep_slot *s = &t->keep->mem->slots[i];
@@ -102,7 +110,6 @@ int nodes_restore(struct nodes *t)
 	struct keep_mem *m = t->keep->mem;
 	int r = 0;
 
-	/* Making nodes writes it, too. */
 	t->next_id = m->next_id;
 	for (uint32_t i = 1; !r && i < m->nslots && i < KEEP_SLOTS; i++) {
 		if (m->slots[i].id > NODE_ROOT && m->slots[i].nlookup)
@@ -110,7 +117,6 @@ int nodes_restore(struct nodes *t)
 		else
 			keep_slot_free(t->keep, i);
 	}
-	m->next_id = t->next_id;
 	return r;
 }
 

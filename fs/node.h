@@ -99,6 +99,8 @@ void nodes_fini(struct nodes *t);
  * ones are not kept; their numbers are not given out again.
  */
 int nodes_restore(struct nodes *t);
+/* From here on leave what is noted to the next life. */
+void nodes_unkeep(struct nodes *t);
 /* nlookup, nopen or nwrite has changed. */
 void node_note(struct nodes *t, const struct node *n);
 struct node *node_by_id(const struct nodes *t, uint64_t id);

@@ -39,6 +39,7 @@ struct recov {
 };
 
 static void hello(struct recov *v, bool reset);
+static void claim(struct recov *v);
 static void claim_more(struct recov *v);
 
 static void probe(struct timer *t)
@@ -91,9 +92,7 @@ static void on_welcome(void *arg, int status, const struct rpc_msg *msg)
 		v->m->stats.fenced++;
 		recall_all(v->m, false);
 		hello(v, true);
-		v->next_id = NODE_ROOT;
-		v->last_said = false;
-		claim_more(v);
+		claim(v);
 	}
 }
 
@@ -213,6 +212,13 @@ static void claim_more(struct recov *v)
 	free(body);
 }
 
+static void claim(struct recov *v)
+{
+	v->next_id = NODE_ROOT;
+	v->last_said = false;
+	claim_more(v);
+}
+
 /* Which names we have cached a new server cannot know. */
 static void forget_names(struct mnt *m)
 {
@@ -232,16 +238,19 @@ static void on_up(void *arg, struct rpc_peer *p, bool restarted)
 
 	v->peer = p;
 	env_cancel(v->m->env, &v->doubt);
-	if (!restarted) {
-		hello(v, !v->greeted);
-		v->greeted = true;
+	if (!restarted && v->greeted) {
+		hello(v, false);
 		return;
 	}
-	log_info("the file server has restarted: claiming what this host holds");
-	forget_names(v->m);
-	v->next_id = NODE_ROOT;
-	v->last_said = false;
-	claim_more(v);
+	if (restarted) {
+		log_info("the file server has restarted: claiming what this "
+			 "host holds");
+		forget_names(v->m);
+	} else {
+		hello(v, true);
+		v->greeted = true;
+	}
+	claim(v);
 }
 
 static void on_down(void *arg, struct rpc_peer *p)

@@ -26,6 +26,7 @@
 
 #define RECALL_MS 15000 /* to answer a recall */
 #define FENCE_MS  6000	/* without a connection, while others wait */
+#define LOST_MS	  600000 /* the same, without anybody waiting */
 #define GRACE_MS  8000	/* for clients to come back after a restart */
 
 #define SERVE_PARK 1 /* a handler's result: tried again later */
@@ -38,7 +39,7 @@ struct holder {
 	uint32_t host;
 	uint64_t epoch, life;
 	struct rpc_conn *conn; /* NULL: away, or local */
-	bool local, fenced, reclaimed;
+	bool local, fenced;
 	uint64_t away_since_ms;
 	bool locks_wanted; /* somebody waits for its locks */
 	struct list recalls;
@@ -91,7 +92,7 @@ struct server {
 	struct holder *local;
 	struct list parked, pins;
 	size_t npins;
-	bool grace, running;
+	bool grace, started, running;
 	struct timer tick, grace_end;
 	char clients_path[512]; /* hosts to wait for after a restart; "": none */
 	uint32_t expected[LEASE_HOLDERS_MAX];
@@ -117,6 +118,13 @@ int server_local(struct server *s, const struct rpc_out *o, rpc_done_fn *done,
 		 void *arg, struct sreq **ret);
 void server_local_note(struct server *s, const struct rpc_out *o);
 void server_cancel(struct sreq *q);
+/*
+ * A new server serves nobody until the mount of its own host has said what it
+ * still has open from an earlier life, and the other hosts have come back (or
+ * GRACE_MS are over).
+ */
+void server_local_holds(struct server *s, const void *fh, size_t len);
+void server_start(struct server *s);
 void server_recall_done(struct recall *r, int status);
 
 /* ---- for the serve_*.c ---- */

@@ -22,6 +22,8 @@
 #include "streams.h"
 #include "world.h"
 
+#define UNSEEN_MS 1000
+
 struct guest *guest_find(struct migd *m, uint32_t pid)
 {
 	return map_entry(map_get(&m->guests, pid), struct guest, node);
@@ -147,6 +149,21 @@ void guest_adopt(struct migd *m, const void *data, size_t len, int *fds,
 
 static void tell_home(struct guest *g);
 
+static void on_unseen(struct timer *t)
+{
+	struct migd *m = t->data;
+	struct map_node *next;
+
+	for (struct map_node *n = map_next(&m->guests, NULL); n; n = next) {
+		struct guest *g = map_entry(n, struct guest, node);
+
+		next = map_next(&m->guests, n);
+		if (g->dir < 0 && g->state == GUEST_RUNNING)
+			guest_ended(g, SIGKILL, MIGD_END_FAILED,
+				    "it ended unseen while migd was down");
+	}
+}
+
 void guests_adopted(struct migd *m)
 {
 	struct map_node *next;
@@ -164,10 +181,10 @@ void guests_adopted(struct migd *m)
 		if (g->state == GUEST_LEAVING)
 			g->state = GUEST_RUNNING;
 		g->dir = proc_open(m, g->pid);
-		if (g->dir < 0)
-			guest_ended(g, SIGKILL, MIGD_END_FAILED,
-				    "it ended unseen while migd was down");
 	}
+	/* The report of an end may still be in its mirror's socket. */
+	m->unseen = (struct timer){ .fire = on_unseen, .data = m };
+	env_after(m->env, &m->unseen, UNSEEN_MS);
 }
 
 /* ---- ends ------------------------------------------------------------------------- */
@@ -437,4 +454,5 @@ void guests_free_all(struct migd *m)
 		free(g);
 	}
 	map_fini(&m->guests);
+	env_cancel(m->env, &m->unseen);
 }

@@ -511,8 +511,9 @@ static const struct mover_hooks hooks = { on_msg, on_gone };
 static bool move_on_its_way(struct migd *m, uint32_t pid)
 {
 	struct away *a = away_find(m, pid);
+	struct guest *g = guest_find(m, pid);
 
-	return move_by_pid(m, MOVE_LEAVE, pid) ||
+	return (g && g->state == GUEST_STARTING) || move_by_pid(m, MOVE_LEAVE, pid) ||
 	       move_by_pid(m, MOVE_ARRIVE, pid) || (a && a->moving);
 }
 

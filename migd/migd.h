@@ -55,6 +55,7 @@ struct migd {
 	struct map mirrors;  /* mirror.c: by PID */
 	struct list stubs;   /* stubs.c: those that have not said HELLO */
 	struct map guests;   /* guests.c: by PID */
+	struct timer unseen; /* guests.c: ends that nobody reported */
 	struct map away;     /* away.c: by PID */
 	struct map locals;   /* local.c: by PID */
 	struct map subs;     /* subs.c: by PID */

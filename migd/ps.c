@@ -90,7 +90,8 @@ static uint32_t list_here(struct migd *m, uint32_t uid, uint8_t *out,
 		struct proc_stat st;
 		size_t before = w.len;
 
-		if (!shown(m, pids[i]) || proc_stat(m, pids[i], &st))
+		if (!shown(m, pids[i]) || proc_stat(m, pids[i], &st) ||
+		    strcmp(st.name, "sprite-mover") == 0)
 			continue;
 		if (uid != UINT32_MAX && st.uid != uid)
 			continue;

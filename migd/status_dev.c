@@ -161,7 +161,7 @@ static void trouble(struct status_dev *d, int status, const char *sentence)
 		log_warn("hosts/%s/status is not served now: %s",
 			 d->m->conf.name, sentence);
 	else if (!status && d->trouble)
-		log_info("hosts/%s/status is served again", d->m->conf.name);
+		log_info("hosts/%s/status is served", d->m->conf.name);
 	d->trouble = status;
 }
 

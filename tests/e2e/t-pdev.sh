@@ -45,7 +45,8 @@ for h in h2 h3 h1; do
 done
 status 0 on h2 timeout 30 "$P/pdev_client" /sprite/svc/echo interrupt
 status 0 on h2 sh -c 'echo through the shell >/sprite/svc/echo'
-eventually 10 test "$(grep -c open "$T/echo.out")" = "$(grep -c close "$T/echo.out")"
+balanced() { [ "$(grep -c open "$T/echo.out")" = "$(grep -c close "$T/echo.out")" ]; }
+eventually 10 balanced
 
 step "who is not root: svc is for everybody, hosts is not; permissions hold"
 on h1 cp "$P/pdev_server" "$P/pdev_client" /sprite/tmp/ || die "cp"
@@ -74,7 +75,8 @@ status 3 on h2 "$P/pdev_server" /sprite/svc/echo echo
 step "the server ends: its clients get errors, its name is free"
 says 'errno 0' on h2 "$P/pdev_client" /sprite/svc/echo open
 stop h1 TERM
-eventually 10 sh -c "sprite lab exec -T h2 -- '$P/pdev_client' /sprite/svc/echo open | grep -q 'errno 2'"
+gone() { on h2 "$P/pdev_client" /sprite/svc/echo open | grep -q 'errno 2'; }
+eventually 10 gone
 
 step "killed in the middle of a read"
 server h1 /sprite/svc/hold hold
@@ -106,7 +108,8 @@ stop h1 TERM
 
 step "migd killed and started: status is answered again"
 status 0 sprite lab kill h2 migd
-eventually 20 sh -c '! sprite lab exec -T h1 -- cat /sprite/hosts/h2/status'
+silent() { ! on h1 cat /sprite/hosts/h2/status; }
+eventually 20 silent
 status 0 sprite lab start h2 migd
 eventually 20 on h1 grep -q '^host h2' /sprite/hosts/h2/status
 
