@@ -269,6 +269,7 @@ static int open_mount(struct fsd *f, char *err, size_t cap)
 	m->conf = &f->conf;
 	m->roster = f->roster;
 	m->rpc = f->rpc;
+	m->pool = f->pool;
 	r = recov_new(m);
 	if (!r)
 		r = mnt_open(m, err, cap);

@@ -448,7 +448,8 @@ static void on_hello(struct holder *h, struct rpc_req *rq,
 	struct rpc_out o = { .code = MSG_fs_welcome, .body = body };
 	struct timespec now;
 
-	if (m->reset) {
+	/* A new life was seen by its epoch; requests may have come before this. */
+	if (m->reset && h->fenced) {
 		drop_everything(h, true);
 		h->fenced = false;
 	}

@@ -103,6 +103,8 @@ static _Noreturn void keeper(int listener, int dev_fd, int mem_fd)
 	prctl(PR_SET_NAME, "sprite-fsd-keep");
 	for (int s = 1; s <= SIGRTMAX; s++)
 		signal(s, s == SIGPIPE || s == SIGHUP ? SIG_IGN : SIG_DFL);
+	/* It has nothing else to do than to wait for who asks. */
+	fd_nonblock(5, 0);
 	for (;;) {
 		int c = accept(5, NULL, NULL);
 		ssize_t n = c < 0 ? -1 : recv(c, &what, 1, 0);

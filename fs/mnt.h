@@ -56,6 +56,7 @@ struct mnt {
 	bool taken_over; /* the mount is of an earlier life of this daemon */
 	struct fuse_session *se;
 	struct notifier *notifier;
+	struct pool *pool;
 	struct list dirty; /* nodes, oldest first */
 	size_t dirty_bytes;
 	bool tight; /* the server is short of space: do not delay */

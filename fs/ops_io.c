@@ -569,6 +569,10 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 	(void)fi;
 	if (!n)
 		return;
+	if (n->special) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
 	op = op_new(m, req, n, NULL);
 	if (!op)
 		return;
@@ -613,6 +617,10 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 	(void)fi;
 	if (!n)
 		return;
+	if (n->special) {
+		fuse_reply_err(req, ESPIPE);
+		return;
+	}
 	op = op_new(m, req, n, NULL);
 	if (!op)
 		return;
@@ -683,6 +691,10 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 	(void)flags;
 	if (!to)
 		return;
+	if (from->special || to->special) {
+		fuse_reply_err(req, EXDEV);
+		return;
+	}
 	op = op_new(m, req, from, to);
 	if (!op)
 		return;

@@ -149,6 +149,10 @@ static void lock(fuse_req_t req, fuse_ino_t ino, uint64_t owner,
 
 	if (!n)
 		return;
+	if (n->special) {
+		fuse_reply_err(req, ENOLCK);
+		return;
+	}
 	op = op_new(m, req, n, NULL);
 	if (!op)
 		return;
@@ -220,6 +224,10 @@ void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 
 	if (!n)
 		return;
+	if (n->special) {
+		fuse_reply_err(req, ENOLCK);
+		return;
+	}
 	op = op_new(m, req, n, NULL);
 	if (!op)
 		return;

@@ -60,12 +60,18 @@ static void run_deferred(struct mnt *m, struct node *n)
  * Not open, nothing dirty, no lease: the server need not keep the object for
  * us if its last name goes.  From then on an open asks the server first.
  */
-static int let_go(struct node *n)
+static int let_go(struct mnt *m, struct node *n)
 {
 	if (n->lease > LEASE_NONE || n->nopen || n->id == NODE_ROOT ||
-	    n->seq > n->recall_seq || /* granted anew meanwhile */
 	    !dirty_empty(&n->dirty) || !dirty_empty(&n->flushing))
 		return 0;
+	/* Answers that came after the recall have renewed it (those to our own
+	 * writing back, for one): then this is said apart. */
+	if (n->seq > n->recall_seq) {
+		forget_later(m, n);
+		n->seq = 0;
+		return 0;
+	}
 	n->seq = 0;
 	return -ENOENT;
 }
@@ -80,7 +86,7 @@ static void obeyed(struct mnt *m, struct node *n)
 	if (n->lease == LEASE_NONE)
 		n->no_caps = false;
 	n->revoking = false;
-	status = let_go(n);
+	status = let_go(m, n);
 	while (!list_empty(&n->acks)) {
 		struct ack *a = list_first(&n->acks, struct ack, link);
 
@@ -220,7 +226,7 @@ void recall_node(struct mnt *m, wire_blob fh, enum lease_level keep, uint64_t se
 	if (seq > n->recall_seq)
 		n->recall_seq = seq;
 	if (n->lease <= keep && !n->revoking) {
-		ack(arg, let_go(n));
+		ack(arg, let_go(m, n));
 		return;
 	}
 	a = calloc(1, sizeof(*a));

@@ -12,6 +12,10 @@
 
 #include <sodium.h>
 
+#include "cleanup.h"
+#include "special.h"
+#include "work.h"
+
 #define TOKEN_MAGIC 0x53545231u /* "STR1" */
 #define TOKEN_MAX   (FS_HANDLE_MAX + 32)
 #define PIN_SECS    600
@@ -78,6 +82,37 @@ static int token_read(wire_blob b, struct token *ret)
 }
 
 /* ---- export ---- */
+
+struct closing {
+	struct work work;
+	int fd;
+};
+
+static void close_run(struct work *w)
+{
+	close(container_of(w, struct closing, work)->fd);
+}
+
+static void close_done(struct work *w)
+{
+	free(container_of(w, struct closing, work));
+}
+
+/*
+ * Every close of a file under our own mount asks us to flush it and waits for
+ * the answer: only a thread may do that.
+ */
+static int close_elsewhere(struct mnt *m, int *fd)
+{
+	struct closing *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->work = (struct work){ .run = close_run, .done = close_done };
+	c->fd = take_fd(fd);
+	pool_add(m->pool, &c->work);
+	return 0;
+}
 
 /* Asked without upcall: this process would have to answer it. */
 static struct node *node_of_fd(struct mnt *m, int fd)
@@ -147,6 +182,11 @@ static void on_export(struct mnt *m, struct rpc_req *rq,
 	struct node *n = msg->nfds == 1 ? node_of_fd(m, msg->fds[0]) : NULL;
 	struct move *v;
 
+	/* A descriptor that cannot be closed is better lost than waited for. */
+	for (size_t i = 0; i < msg->nfds; i++) {
+		if (close_elsewhere(m, &msg->fds[i]))
+			(void)take_fd(&msg->fds[i]);
+	}
 	if (!n) {
 		rpc_reply_err(rq, -EXDEV, "the descriptor is not of a file under "
 					  "the namespace's mount");
@@ -169,7 +209,11 @@ static void stream_free(struct stream *s)
 {
 	struct mnt *m = s->m;
 	struct node *n = s->n;
+	struct node *dir = node_special(&m->nodes, SP_STREAMS, ".stream");
 
+	/* Or the kernel would keep the object for the sake of this name. */
+	if (dir && dir->nlookup && m->notifier)
+		(void)notify_entry(m->notifier, dir->id, s->name, NULL, NULL);
 	env_cancel(m->env, &s->end);
 	list_del(&s->link);
 	free(s);

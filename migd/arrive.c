@@ -25,6 +25,7 @@
 #include "log.h"
 #include "proc.h"
 #include "report.h"
+#include "sigq.h"
 #include "streams.h"
 #include "subs.h"
 #include "world.h"
@@ -198,6 +199,8 @@ static void tell_running(struct move *v, const struct eng_times *t,
 static void running(struct move *v, const struct mover_msg *msg)
 {
 	v->resumed = true;
+	if (!v->g)
+		sigq_deliver(v->m, &v->signals, v->pid);
 	tell_running(v, &msg->u.times, false);
 	if (v->g) {
 		v->g->dir = proc_open(v->m, v->pid);
@@ -247,6 +250,11 @@ static void on_msg(void *arg, const struct mover_msg *got, int *fd)
 		msg->err = out < 0 ? out : 0;
 		mover_tell(v->mover, msg, out);
 		close_ptr(&out);
+		break;
+	case MV_SIGNAL:
+		if (at_home(v))
+			sigq_add(&v->signals, (int)msg->n, msg->blob,
+				 msg->blob_len, false);
 		break;
 	case MV_WIDEN:
 		world_when_wide(v->m, UINT32_MAX, widened, move_ref(v));
@@ -540,6 +548,7 @@ void on_migd_offer(struct migd *m, struct rpc_req *q,
 	v->g->at_home = at;
 	v->g->uid = b->uid;
 	v->g->gid = b->gid;
+	v->g->from = v->other;
 	v->g->flags = b->flags;
 	v->g->has_tty = b->has_tty != 0;
 	snprintf(v->g->command, sizeof(v->g->command), "%s", b->command);

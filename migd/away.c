@@ -20,6 +20,7 @@
 #include "guests.h"
 #include "log.h"
 #include "proc.h"
+#include "sigq.h"
 #include "streams.h"
 #include "subs.h"
 #include "world.h"
@@ -257,9 +258,38 @@ void away_host_lost(struct migd *m, uint32_t host)
 
 /* ---- signals ------------------------------------------------------------------------ */
 
+/* A signal under way, to be sent again if the process moved meanwhile. */
+struct sent_signal {
+	struct migd *m;
+	uint32_t pid, host;
+	int sig;
+	bool group;
+	size_t len;
+	uint8_t info[128];
+};
+
+static void on_signalled(void *arg, int status, const struct rpc_msg *msg)
+{
+	struct sent_signal *s = arg;
+	struct away *a = away_find(s->m, s->pid);
+	struct list q;
+
+	(void)msg;
+	if (status == -ESRCH && a && a->host != s->host) {
+		away_signal(a, s->sig, s->info, s->len, s->group);
+	} else if (status == -ESRCH && !a && !away_end_of(s->m, s->pid)) {
+		/* It came home. */
+		list_init(&q);
+		sigq_add(&q, s->sig, s->info, s->len, s->group);
+		sigq_deliver(s->m, &q, s->pid);
+	}
+	free(s);
+}
+
 int away_signal(struct away *a, int sig, const void *info, size_t len,
 		bool group)
 {
+	struct sent_signal *sent;
 	struct msg_migd_signal s = { .pid = a->pid, .sig = (uint32_t)sig,
 				     .group = group, .info = { info, len } };
 	struct body b;
@@ -268,8 +298,18 @@ int away_signal(struct away *a, int sig, const void *info, size_t len,
 		return -ESRCH;
 	if (BODY(migd_signal, &s, &b))
 		return -EMSGSIZE;
-	call_host(a->m, a->host, MSG_migd_signal, &b, CALL_MS, 0,
-		  call_done_nothing, NULL);
+	sent = calloc(1, sizeof(*sent));
+	if (!sent || len > sizeof(sent->info)) {
+		free(sent);
+		return -ENOMEM;
+	}
+	*sent = (struct sent_signal){ .m = a->m, .pid = a->pid,
+				      .host = a->host, .sig = sig,
+				      .group = group, .len = len };
+	if (len)
+		memcpy(sent->info, info, len);
+	call_host(a->m, a->host, MSG_migd_signal, &b, CALL_MS, 0, on_signalled,
+		  sent);
 	return 0;
 }
 

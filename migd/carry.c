@@ -119,8 +119,8 @@ static int decide(const struct migd *m, int fd, const char *path,
 	return MIGD_RELAY;
 }
 
-static int relay(struct migd *m, uint32_t pid, int fd, struct seen *seen,
-		 size_t n, struct msg_migd_carry_fd *c,
+static int relay(struct migd *m, const struct carry_to *to, int fd,
+		 struct seen *seen, size_t n, struct msg_migd_carry_fd *c,
 		 uint8_t tty[TTY_STATE_MAX])
 {
 	struct hstream *h;
@@ -135,11 +135,12 @@ static int relay(struct migd *m, uint32_t pid, int fd, struct seen *seen,
 	h = c->stream ? hstream_find(m, c->stream) : NULL;
 	if (!h) {
 		dup = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-		h = dup < 0 ? NULL : hstream_new(m, dup, pid);
+		h = dup < 0 ? NULL : hstream_new(m, dup, to->pid);
 		if (!h) {
 			close_ptr(&dup);
 			return -EOPNOTSUPP;
 		}
+		hstream_expect(h, to->host);
 		c->stream = hstream_id(h);
 	}
 	hstream_tty(h, tty, &len);
@@ -149,7 +150,7 @@ static int relay(struct migd *m, uint32_t pid, int fd, struct seen *seen,
 	return 0;
 }
 
-int carry_plan(struct migd *m, uint32_t pid, bool in_world, wire_blob numbers,
+int carry_plan(struct migd *m, const struct carry_to *to, wire_blob numbers,
 	       const int *fds, size_t nfds, struct wire_writer *out, char *why,
 	       size_t cap)
 {
@@ -172,14 +173,14 @@ int carry_plan(struct migd *m, uint32_t pid, bool in_world, wire_blob numbers,
 		    fdinfo(fds[i], &c.pos, &flags, &c.ino))
 			return -EBADMSG;
 		path[n] = 0;
-		kind = decide(m, fds[i], path, flags, in_world);
+		kind = decide(m, fds[i], path, flags, to->in_world);
 		c.kind = (uint8_t)kind;
 		c.flags = flags & ~(unsigned)O_CLOEXEC;
 		c.path = kind == MIGD_BY_NAME || kind == MIGD_DEVICE ? path : "";
 		if (kind == MIGD_DEVICE)
 			c.ino = c.pos = 0;
 		if (kind == MIGD_RELAY || kind == MIGD_RELAY_TTY)
-			kind = relay(m, pid, fds[i], seen, i, &c, tty);
+			kind = relay(m, to, fds[i], seen, i, &c, tty);
 		if (kind < 0) {
 			snprintf(why, cap, "descriptor %d (%s) is of a kind "
 				 "that cannot be carried to another host; "

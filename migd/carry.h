@@ -6,14 +6,19 @@
  */
 #include "migd.h"
 
+struct carry_to {
+	uint32_t pid, host;
+	bool in_world; /* the caller's /tmp is the world's */
+};
+
 /*
  * Describe descriptors fds (numbers as the program will see them, from a blob
  * of STRUCT migd_fd) in out as STRUCT migd_carry_fd.  Those that must be relayed
- * become hstreams of pid (streams.h), whose descriptors are duplicates.
- * in_world: the caller's /tmp is the world's.  0, or -EOPNOTSUPP and a
+ * become hstreams (streams.h), whose descriptors are duplicates.
+ * 0, or -EOPNOTSUPP and a
  * sentence in why.
  */
-int carry_plan(struct migd *m, uint32_t pid, bool in_world, wire_blob numbers,
+int carry_plan(struct migd *m, const struct carry_to *to, wire_blob numbers,
 	       const int *fds, size_t nfds, struct wire_writer *out, char *why,
 	       size_t cap);
 /* It did not start: drop the hstreams of pid that are not attached. */

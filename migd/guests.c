@@ -16,9 +16,11 @@
 
 #include "evict.h"
 #include "log.h"
+#include "move.h"
 #include "peers.h"
 #include "proc.h"
 #include "report.h"
+#include "sigq.h"
 #include "streams.h"
 #include "world.h"
 
@@ -46,6 +48,7 @@ struct guest *guest_new(struct migd *m, uint32_t pid, uint32_t home)
 	if (!g)
 		return NULL;
 	*g = (struct guest){ .m = m, .pid = pid, .home = home, .dir = -1 };
+	list_init(&g->signals);
 	if (map_put(&m->guests, pid, &g->node)) {
 		free(g);
 		return NULL;
@@ -64,6 +67,7 @@ void guest_free(struct guest *g)
 	world_forget(g->m, KEEP_KEY(KEEP_GUEST, g->pid));
 	if (g->dir >= 0)
 		close(g->dir);
+	sigq_free(&g->signals);
 	report_changed(g->m);
 	free(g);
 }
@@ -294,6 +298,9 @@ void guest_runs(struct guest *g)
 		return;
 	}
 	peers_need(g->m, g->home);
+	list_each(i, &g->signals, struct sigq_item, link)
+		guest_signal(g, i->sig, i->info, i->len, i->group);
+	sigq_free(&g->signals);
 	guest_keep(g);
 	evict_progress(g->m);
 }
@@ -336,6 +343,18 @@ int guest_signal(struct guest *g, int sig, const void *siginfo, size_t len,
 	uint32_t *pids;
 	size_t n;
 
+	struct move *v = g->state == GUEST_LEAVING ?
+				 move_by_pid(g->m, MOVE_LEAVE, g->pid) : NULL;
+
+	if (g->state == GUEST_STARTING) {
+		sigq_add(&g->signals, sig, siginfo, len, group);
+		return 0;
+	}
+	/* Its image may be taken at any moment, without this one. */
+	if (v && v->state >= MIG_MOVING) {
+		sigq_add(&v->signals, sig, siginfo, len, group);
+		return 0;
+	}
 	if (g->dir < 0 || g->state == GUEST_ENDED)
 		return -ESRCH;
 	if (group && proc_stat(g->m, g->pid, &root) == 0 &&

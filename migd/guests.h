@@ -21,12 +21,14 @@ struct guest {
 	uint64_t job;
 	uint32_t flags; /* enum migd_run_flags */
 	uint32_t moves;
+	uint32_t from; /* the host it came from last, if not home */
 	uint32_t client; /* lease at home, 0 unknown */
 	enum guest_state state;
 	struct msg_migd_place at_home; /* its place, for the next host */
 	bool has_tty, stuck; /* stuck: could not be sent away */
 	struct place place;
 	bool early; /* ended (status) while still STARTING */
+	struct list signals; /* that came before it ran */
 	int dir; /* its /proc folder: signals go exactly to it */
 	uint64_t since_ms;
 	uint32_t adopt_parent, adopt_group; /* until guests_adopted */
@@ -54,6 +56,10 @@ bool guests_orphan(struct migd *m, const struct keep_msg *end);
 /* Signal it, and with group its descendants in its process group. */
 int guest_signal(struct guest *g, int sig, const void *siginfo, size_t len,
 		 bool group);
+static inline bool guest_came_from(const struct guest *g, uint32_t host)
+{
+	return g->from && g->from == host;
+}
 /* Kill the tree. */
 void guest_kill(struct guest *g);
 /* Home does not answer and will not: its guests end. */

@@ -203,7 +203,10 @@ static bool may_read(struct hstream *h)
 
 	if (!(h->flags & STREAM_TTY))
 		return true;
-	if (proc_stat(h->m, h->pid, &st) || st.tty_pgid <= 0)
+	/* Once it has ended the input is somebody else's. */
+	if (proc_stat(h->m, h->pid, &st) || st.state == 'Z')
+		return false;
+	if (st.tty_pgid <= 0)
 		return true;
 	return st.tty_pgid == (int32_t)st.pgid;
 }
@@ -524,6 +527,11 @@ struct hstream *hstream_new(struct migd *m, int fd, uint32_t pid)
 	if (!(flags & (STREAM_READ | STREAM_WRITE)))
 		return NULL;
 	return make(m, ++m->stream_seq, fd, pid, flags);
+}
+
+void hstream_expect(struct hstream *h, uint32_t host)
+{
+	h->host = host;
 }
 
 void hstream_attach(struct hstream *h, uint32_t host, uint32_t from)

@@ -25,6 +25,7 @@
 #include "log.h"
 #include "proc.h"
 #include "report.h"
+#include "sigq.h"
 #include "streams.h"
 #include "world.h"
 
@@ -91,6 +92,8 @@ static void fail(struct move *v, int status)
 	move_record(v, status);
 	if (g && g->state == GUEST_LEAVING) {
 		g->state = GUEST_RUNNING;
+		list_each(i, &v->signals, struct sigq_item, link)
+			guest_signal(g, i->sig, i->info, i->len, i->group);
 		if (g->early)
 			guest_runs(g);
 	}
@@ -110,6 +113,7 @@ static void finish(struct move *v)
 	leave_state(v, MIG_DONE);
 	world_forget(v->m, KEEP_KEY(KEEP_MOVE, v->pid));
 	move_record(v, 0);
+	sigq_forward(v->m, &v->signals, v->other, v->pid);
 	if (v->home == v->m->conf.host && a)
 		a->moving = false;
 	else if (g)
@@ -773,6 +777,7 @@ void on_migd_running(struct migd *m, struct rpc_req *q,
 		v->rec.freeze_us = clock_us() - v->frozen_us;
 		v->rec.total_us = clock_us() - v->start_us;
 		v->running = true;
+		sigq_forward(v->m, &v->signals, v->other, v->pid);
 		tell_asker(v, 0);
 	}
 	if (v->lazy && !b->arrived)

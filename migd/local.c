@@ -32,26 +32,42 @@ void local_free(struct local *l)
 	free(l);
 }
 
-bool local_ended(struct migd *m, const struct keep_msg *end)
+static void tell(struct local *l)
 {
-	struct local *l = local_find(m, (uint32_t)end->pid);
 	struct msg_migd_run_ended e = {
-		.pid = (uint32_t)end->pid, .status = end->status,
-		.reason = WIFEXITED(end->status) ? MIGD_END_EXIT :
-						   MIGD_END_SIGNAL,
+		.pid = l->pid, .status = l->status,
+		.reason = WIFEXITED(l->status) ? MIGD_END_EXIT :
+						 MIGD_END_SIGNAL,
 	};
 	struct rpc_out o = { .code = MSG_migd_run_ended };
 	struct body b;
 
-	if (!l)
-		return false;
 	if (l->waiter && BODY(migd_run_ended, &e, &b) == 0) {
 		o.body = b.b;
 		o.len = b.len;
 		rpc_conn_note(l->waiter, &o);
 	}
 	local_free(l);
+}
+
+bool local_ended(struct migd *m, const struct keep_msg *end)
+{
+	struct local *l = local_find(m, (uint32_t)end->pid);
+
+	if (!l)
+		return false;
+	l->ended = true;
+	l->status = end->status;
+	if (!l->starting)
+		tell(l);
 	return true;
+}
+
+void local_started(struct local *l)
+{
+	l->starting = false;
+	if (l->ended)
+		tell(l);
 }
 
 void local_conn_closed(struct migd *m, struct rpc_conn *c)

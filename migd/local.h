@@ -12,9 +12,14 @@ struct local {
 	struct migd *m;
 	uint32_t pid;
 	struct rpc_conn *waiter;
+	bool starting; /* its end, if it comes, is kept for local_started */
+	bool ended;
+	int32_t status;
 };
 
 struct local *local_new(struct migd *m, uint32_t pid, struct rpc_conn *waiter);
+/* The waiter knows its number now. */
+void local_started(struct local *l);
 struct local *local_find(struct migd *m, uint32_t pid);
 void local_free(struct local *l);
 /* True if it was one. */

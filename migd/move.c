@@ -10,6 +10,7 @@
 #include "chan.h"
 #include "cleanup.h"
 #include "log.h"
+#include "sigq.h"
 
 #define HISTORY 256
 
@@ -52,6 +53,7 @@ struct move *move_new(struct migd *m, enum move_role role, uint32_t pid)
 	v->role = role;
 	v->pid = pid;
 	v->start_us = clock_us();
+	list_init(&v->signals);
 	list_add_tail(&m->moves, &v->link);
 	return v;
 }
@@ -83,6 +85,7 @@ void move_free(struct move *v)
 	env_cancel(v->m->env, &v->timer);
 	list_del(&v->link);
 	mover_free(v->mover);
+	sigq_free(&v->signals);
 	for (int i = 0; i < 3; i++)
 		chan_close(v->chan[i]);
 	if (v->role == MOVE_ARRIVE)

@@ -33,6 +33,7 @@ struct move {
 	uint64_t stream[MOVE_STREAMS];
 	int stream_fd[MOVE_STREAMS]; /* arrive: for a second opening */
 	unsigned nstreams;
+	struct list signals; /* that came while it was on its way */
 
 	/* ---- leaving ---- */
 	enum mig_state state;

@@ -27,6 +27,7 @@ enum mover_op {
 	MV_WIDEN,	/* ? back when PIDs of any size may be made */
 	MV_FIND_STUB,	/* ? pid; back: err, one descriptor */
 	MV_MEMBERS,	/* ? pids[n]: what will come; before it is restored */
+	MV_SIGNAL,	/* target: blob is the siginfo of one for the root */
 	MV_FROZEN,	/* the source stands still */
 	MV_SENT,	/* all is sent and frozen for good: migd decides */
 	MV_READY,	/* target: built */

@@ -14,6 +14,7 @@
 #include "chan.h"
 #include "cleanup.h"
 #include "log.h"
+#include "stub_proto.h"
 
 #define IO_MS 15000
 
@@ -62,6 +63,23 @@ static int find_stub(void *arg, pid_t pid, int *ret_ctl)
 	return mover_ask(t->self, t->msg, -1, ret_ctl);
 }
 
+/* A signal that the stub had taken already. */
+static void on_report(void *arg, const struct stub_msg *m)
+{
+	struct target *t = arg;
+	struct mover_msg *msg = m->type == STUB_SIGNAL ? calloc(1, sizeof(*msg)) :
+							 NULL;
+
+	if (!msg)
+		return;
+	msg->op = MV_SIGNAL;
+	msg->n = (uint32_t)m->sig;
+	msg->blob_len = sizeof(m->u.siginfo);
+	memcpy(msg->blob, m->u.siginfo, sizeof(m->u.siginfo));
+	mover_say(t->self, msg, -1);
+	free(msg);
+}
+
 static int tell(struct target *t, uint32_t op, int err)
 {
 	*t->msg = (struct mover_msg){ .op = op, .err = err };
@@ -95,7 +113,7 @@ static int build(struct target *t)
 	struct eng_stub root = { (pid_t)j->pid, j->ctl };
 	struct eng_new_opts o = {
 		.fds = &ops, .pid_space = pid_space, .find_stub = find_stub,
-		.arg = t,
+		.on_report = on_report, .arg = t,
 		.stub_exe = j->home ? t->self->m->stub_exe : NULL,
 		.ctl_path = j->home ? t->self->m->rejoin + 1 : NULL,
 	};

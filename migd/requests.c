@@ -9,8 +9,10 @@
 #include "guests.h"
 #include "hostdb_msg.h"
 #include "migration.h"
+#include "move.h"
 #include "ps.h"
 #include "run.h"
+#include "sigq.h"
 #include "streams.h"
 
 enum {
@@ -73,9 +75,18 @@ static void on_migd_signal(struct migd *m, struct rpc_req *q,
 {
 	struct guest *g = guest_find(m, b->pid);
 	struct away *a = away_find(m, b->pid);
+	struct move *v;
 	int r;
 
-	if (g && g->home == rpc_req_host(q)) {
+	/* From the host it left: it came home with these still to take. */
+	if (!g && !a && (v = move_by_pid(m, MOVE_ARRIVE, b->pid)) &&
+	    v->other == rpc_req_host(q) && !v->resumed) {
+		sigq_add(&v->signals, (int)b->sig, b->info.p, b->info.len,
+			 b->group != 0);
+		rpc_reply(q, 0, NULL);
+		return;
+	}
+	if (g && (g->home == rpc_req_host(q) || guest_came_from(g, rpc_req_host(q)))) {
 		r = guest_signal(g, (int)b->sig, b->info.p, b->info.len,
 				 b->group != 0);
 	} else if (a) {

@@ -46,6 +46,7 @@ struct run {
 	uint64_t grant;
 	struct msg_migd_place place;
 	struct away *away;
+	struct local *local_run;
 	struct stubc *stub; /* outside: until it is the away's */
 	uint8_t *out;	    /* the request under construction */
 };
@@ -168,6 +169,7 @@ static int encode_exec(struct run *r, size_t *ret_len, char *why, size_t cap)
 	struct wire_writer gw = wire_writer(groups, sizeof(groups));
 	SCOPED(free) uint8_t *carried = malloc(EXEC_BODY / 2);
 	struct wire_writer cw = wire_writer(carried, EXEC_BODY / 2);
+	const struct carry_to to = { r->pid, r->host, r->inside };
 	struct msg_migd_exec e = {
 		.job = ++r->m->job_seq, .flags = r->b.flags,
 		.path = r->b.path, .cwd = r->b.cwd, .umask = r->b.umask,
@@ -181,8 +183,7 @@ static int encode_exec(struct run *r, size_t *ret_len, char *why, size_t cap)
 	r->out = malloc(EXEC_BODY);
 	if (!carried || !r->out)
 		return -ENOMEM;
-	s = carry_plan(r->m, r->pid, r->inside, r->b.fds, r->fds, r->nfds, &cw,
-		       why, cap);
+	s = carry_plan(r->m, &to, r->b.fds, r->fds, r->nfds, &cw, why, cap);
 	if (s)
 		return s;
 	msg_migd_place_put(&pw, &r->place);
@@ -257,6 +258,7 @@ static void on_local_msg(struct stubc *s, const struct stub_msg *msg)
 		return;
 	s->err = msg->err;
 	snprintf(why, sizeof(why), "%s: %s", r->b.path, strerror(-msg->err));
+	local_free(r->local_run);
 	fail(r, msg->err, why);
 }
 
@@ -273,13 +275,9 @@ static void on_local_gone(struct stubc *s)
 		return;
 	stubc_free(r->stub);
 	r->stub = NULL;
-	if (!local_new(r->m, r->pid, rpc_req_conn(r->req)) ||
-	    BODY(migd_run_started, &a, &b)) {
-		proc_signal(r->m, r->pid, SIGKILL);
-		fail(r, -ENOMEM, "out of memory");
-		return;
-	}
-	reply_body(r->req, MSG_migd_run_started, &b);
+	if (BODY(migd_run_started, &a, &b) == 0)
+		reply_body(r->req, MSG_migd_run_started, &b);
+	local_started(r->local_run);
 	run_free(r);
 }
 
@@ -323,10 +321,13 @@ static void run_local(struct run *r)
 	if (!s)
 		s = eng_exec_image_build(&x, &fds[0]);
 	free(argv);
-	if (s) {
-		fail(r, s, rpc_sentence(s, NULL));
+	/* Before it can end. */
+	r->local_run = s ? NULL : local_new(r->m, r->pid, rpc_req_conn(r->req));
+	if (!r->local_run) {
+		fail(r, s ? s : -ENOMEM, rpc_sentence(s ? s : -ENOMEM, NULL));
 		return;
 	}
+	r->local_run->starting = true;
 	r->stub->hooks = &local_hooks;
 	stubc_send(r->stub, &go, fds, (unsigned)r->nfds + 1);
 	close(fds[0]);

@@ -19,6 +19,7 @@
 #include "log.h"
 #include "proc.h"
 #include "ps.h"
+#include "sigq.h"
 #include "streams.h"
 #include "subs.h"
 #include "world.h"
@@ -99,6 +100,10 @@ static void tell_source(struct migd *m, uint32_t pid, uint32_t source,
 /* It is home again: its stub is a process now. */
 static void came_home(struct migd *m, struct away *a)
 {
+	struct move *v = move_by_pid(m, MOVE_ARRIVE, a->pid);
+
+	if (v && a->stub)
+		sigq_drain_stub(&v->signals, a->stub->ctl);
 	if (a->waiter)
 		local_new(m, a->pid, a->waiter);
 	subs_end(m, a->pid);

@@ -50,6 +50,8 @@ struct hstream;
 
 /* Takes fd over on success.  Inert until hstream_attach. */
 struct hstream *hstream_new(struct migd *m, int fd, uint32_t pid);
+/* It will be attached to that host, whose bytes may come first. */
+void hstream_expect(struct hstream *h, uint32_t host);
 uint64_t hstream_id(const struct hstream *h);
 unsigned hstream_flags(const struct hstream *h);
 struct hstream *hstream_find(struct migd *m, uint64_t id);

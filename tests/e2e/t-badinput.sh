@@ -195,9 +195,9 @@ step "a host that was removed is refused, and says so"
 status 0 host h1 sprite remove h3
 told 125 'no host' on h1 sprite run -h h3 true
 told 3 'no host' host h1 sprite remove h3
-refused() { ! on h3 sprite run -h h2 true; }
+refused() { ! host h3 sprite run -h h2 true; }
 eventually 30 refused
-out=$(on h3 sprite run -h h2 true 2>&1)
+out=$(host h3 sprite run -h h2 true 2>&1)
 grep -q . <<<"$out" || die "the removed host does not say why"
 is "the others go on" h2 "$(on h1 sprite run -h h2 hostname)"
 status 0 host h3 sprite down --force

@@ -51,7 +51,7 @@ on h1 sh -c 'cat >/sprite/sig.sh' <<'END'
 sprite run -h h2 bash -c 'trap "echo usr1" USR1; trap "echo term; exit 5" TERM
 	echo ready; while :; do sleep 0.05; done' >/sprite/sig.out &
 p=$!
-until grep -q ready /sprite/sig.out; do :; done
+until grep -q ready /sprite/sig.out 2>/dev/null; do :; done
 kill -USR1 $p
 until grep -q usr1 /sprite/sig.out; do :; done
 kill -TERM $p
@@ -74,7 +74,7 @@ END
 on h1 bash /sprite/gkill.sh 2>/dev/null || die "sprite kill"
 
 step "a terminal: size, input, end of file, interrupt, raw mode"
-cat >"$T/tty.py" <<'END'
+cat >"$T/terminal.py" <<'END'
 import fcntl, os, pty, select, struct, sys, termios, time
 pid, fd = pty.fork()
 if pid == 0:
@@ -97,8 +97,8 @@ say(b"sprite run -h h2 bash -c 'stty size; read x; echo got-$x; cat; echo e''nd'
 wait(b"33 99"); say(b"word\n"); wait(b"got-word"); say(b"\x04"); wait(b"end"); wait(b"prompt ")
 say(b"sprite run -h h2 bash -c 'echo be''gun; exec sleep 100'\n"); wait(b"begun"); say(b"\x03"); wait(b"prompt ")
 say(b"echo status-$?\n"); wait(b"status-130"); wait(b"prompt ")
-say(b"sprite run -h h2 bash -c 'stty raw -echo; echo ra''w; head -c 3 | od -An -c; stty sane; echo s''ane'\n")
-wait(b"raw"); say(b"a\x03b"); wait(b"a 003   b"); wait(b"sane"); wait(b"prompt ")
+say(b"sprite run -h h2 bash -c 'stty raw -echo; echo unco''oked; head -c 3 | od -An -c; stty sane; echo s''ane'\n")
+wait(b"uncooked"); say(b"a\x03b"); wait(b"a 003   b"); wait(b"sane"); wait(b"prompt ")
 say(b"sprite run -h h2 bash -c 'trap \"stty size\" WINCH; echo be''gun; while :; do sleep 0.05; done'\n")
 wait(b"begun"); fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 88, 0, 0)); wait(b"44 88")
 say(b"\x03"); wait(b"prompt ")
@@ -107,7 +107,7 @@ say(b"kill %1; wait %1; echo status-$?\n"); wait(b"status-143"); wait(b"prompt "
 say(b"exit\n")
 os.waitpid(pid, 0)
 END
-python3 "$T/tty.py" || die "the terminal"
+python3 "$T/terminal.py" || die "the terminal"
 
 step "an ordinary user: his ids, his rights"
 on h1 sh -c 'mkdir -p /sprite/home && chmod 1777 /sprite/home'
