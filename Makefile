@@ -139,6 +139,9 @@ $(B)/bin/sprite-stub: $(stub_obj) $(wildcard stub/*.ld)
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(STUB_LDFLAGS) $(stub_obj) $(patsubst %,-Wl$(comma)-T$(comma)%,$(wildcard stub/*.ld)) -o $@
+# As installed: an ordinary user's process that comes home is made again inside
+# its home stub, which takes privilege (the stub obeys only root's sockets).
+	@[ "$$(id -u)" != 0 ] || chmod 4755 $@
 comma := ,
 ifneq ($(stub_src),)
 programs += $(B)/bin/sprite-stub
@@ -148,7 +151,8 @@ endif
 # because it is started once per recipe line.
 $(B)/bin/sprite-sh: $(wildcard cmd/sh/*.c) cmd/make_line.c cmd/run_state.c $(B)/libbase.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Icmd -Inet -Ilib -Iinclude $(CFLAGS) -Wpedantic -Wconversion \
+	$(call say,LD)
+	$(Q)$(CC) $(CPPFLAGS) -Icmd -Inet -Ilib -Iinclude $(CFLAGS) -Wpedantic -Wconversion \
 		$(MODE_$(MODE)) $(if $(filter asan cov,$(MODE)),,-static) $(LDFLAGS) \
 		$(filter %.c %.a,$^) $(LDLIBS) -o $@
 ifneq ($(wildcard cmd/sh/*.c),)

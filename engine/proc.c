@@ -16,7 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "blob.h"
@@ -297,12 +299,28 @@ static enum vma_kind kind_of(const struct vma *v)
 }
 
 /* "start-end perms offset maj:min inode   path" */
+/*
+ * Cut " (deleted)" off a path of /proc.  The kernel writes it behind every name
+ * it no longer caches, and a file service that came back makes it forget names
+ * of files that are still there; so true only if the path does not lead to the
+ * object any more.
+ */
+static bool cut_deleted(char *path, dev_t dev, ino_t ino)
+{
+	size_t len = strlen(path);
+	struct stat st;
+
+	if (*path != '/' || len <= 10 || strcmp(path + len - 10, " (deleted)"))
+		return false;
+	path[len - 10] = 0;
+	return stat(path, &st) || st.st_dev != dev || st.st_ino != ino;
+}
+
 static int parse_vma(char *l, struct vma *v)
 {
 	unsigned long long start, end, off, ino;
 	unsigned maj, min;
 	char perms[5];
-	size_t len;
 	int at = 0;
 
 	if (sscanf(l, "%llx-%llx %4s %llx %x:%x %llu%n", &start, &end, perms,
@@ -318,11 +336,7 @@ static int parse_vma(char *l, struct vma *v)
 	while (*l == ' ')
 		l++;
 	v->path = l;
-	len = strlen(l);
-	if (*l == '/' && len > 10 && !strcmp(l + len - 10, " (deleted)")) {
-		v->deleted = true;
-		l[len - 10] = 0;
-	}
+	v->deleted = cut_deleted(l, makedev(maj, min), (ino_t)ino);
 	v->kind = kind_of(v);
 	v->growsdown = v->kind == VMA_STACK;
 	return 0;
@@ -428,6 +442,7 @@ void vmas_fini(struct vmas *m)
 int ps_link(pid_t pid, const char *what, char *buf, size_t cap)
 {
 	char path[64];
+	struct stat st;
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/%s", pid, what);
@@ -437,6 +452,9 @@ int ps_link(pid_t pid, const char *what, char *buf, size_t cap)
 	if ((size_t)n == cap - 1)
 		return -ENAMETOOLONG;
 	buf[n] = 0;
+	/* What is really gone keeps its mark. */
+	if (stat(path, &st) == 0 && cut_deleted(buf, st.st_dev, st.st_ino))
+		buf[n - 10] = ' ';
 	return 0;
 }
 

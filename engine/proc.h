@@ -80,7 +80,10 @@ int ps_vmas(pid_t pid, struct vmas *ret);
 int ps_vma_flags(pid_t pid, struct vmas *m);
 void vmas_fini(struct vmas *m);
 
-/* Readlink of /proc/PID/what into buf, NUL-terminated. */
+/*
+ * Readlink of /proc/PID/what into buf, NUL-terminated.  " (deleted)" stays
+ * behind the path only if the path does not lead to the object any more.
+ */
 int ps_link(pid_t pid, const char *what, char *buf, size_t cap);
 
 /* The process is one of our stubs (it has the head of the stub's program). */

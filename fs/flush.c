@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "journal.h"
 #include "log.h"
 #include "mnt.h"
 
@@ -51,11 +52,22 @@ static int keep_for_later(struct node *n)
 	return dirty_put_under(&n->dirty, &n->flushing);
 }
 
+static void note_clean(struct mnt *m, const struct node *n)
+{
+	struct journal_entry e = { .kind = JOURNAL_CLEAN, .id = n->id };
+
+	if (list_empty(&m->dirty))
+		journal_reset(&m->keep);
+	else
+		journal_add(&m->keep, &e);
+}
+
 static void account(struct mnt *m, struct node *n)
 {
 	if (!dirty_empty(&n->dirty) || !dirty_empty(&n->flushing))
 		return;
 	list_del(&n->dirty_link);
+	note_clean(m, n);
 	/* Times and blocks are the server's again. */
 	if (n->nlookup && n->lease > LEASE_NONE && !n->revoking)
 		(void)mnt_inval_attr(m, n);
@@ -234,7 +246,8 @@ static void one_of_all(struct node *n, int status, void *arg)
 		a->status = status;
 	if (--a->left)
 		return;
-	a->done(n, a->status, a->arg);
+	if (a->done)
+		a->done(n, a->status, a->arg);
 	free(a);
 }
 
@@ -243,7 +256,8 @@ void flush_all(struct mnt *m, flush_fn *done, void *arg)
 	struct all *a = calloc(1, sizeof(*a));
 
 	if (!a) {
-		done(NULL, -ENOMEM, arg);
+		if (done)
+			done(NULL, -ENOMEM, arg);
 		return;
 	}
 	*a = (struct all){ .left = 1, .done = done, .arg = arg };
@@ -269,6 +283,8 @@ static void relieve(struct mnt *m)
 int dirty_add(struct mnt *m, struct node *n, uint64_t off, const void *p,
 	      size_t n_bytes)
 {
+	struct journal_entry e = { .kind = JOURNAL_WRITE, .id = n->id,
+				   .off = off, .data = p, .len = n_bytes };
 	size_t before = n->dirty.bytes;
 	int r = dirty_write(&n->dirty, off, p, n_bytes);
 
@@ -279,11 +295,73 @@ int dirty_add(struct mnt *m, struct node *n, uint64_t off, const void *p,
 	}
 	if (r)
 		return r;
+	mnt_now(m, &e.mtime);
+	journal_add(&m->keep, &e);
+	if (journal_long(&m->keep))
+		flush_all(m, NULL, NULL);
 	if (n->dirty.bytes > DIRTY_FILE || n->dirty.count > 256)
 		flush_node(m, n, NULL, NULL);
 	if (m->dirty_bytes > DIRTY_SOFT)
 		relieve(m);
 	return 0;
+}
+
+void dirty_cut(struct mnt *m, struct node *n, uint64_t size)
+{
+	struct journal_entry e = { .kind = JOURNAL_TRUNCATE, .id = n->id,
+				   .off = size };
+	size_t before = n->dirty.bytes + n->flushing.bytes;
+
+	if (!before)
+		return;
+	dirty_truncate(&n->dirty, size);
+	dirty_truncate(&n->flushing, size);
+	m->dirty_bytes -= before - n->dirty.bytes - n->flushing.bytes;
+	journal_add(&m->keep, &e);
+}
+
+static void replay_one(struct mnt *m, const struct journal_entry *e)
+{
+	struct node *n = node_by_id(&m->nodes, e->id);
+	uint64_t end = e->off + e->len;
+
+	if (!n || n->special)
+		return;
+	if (e->kind == JOURNAL_CLEAN) {
+		dirty_clear(&n->dirty);
+	} else if (e->kind == JOURNAL_TRUNCATE) {
+		dirty_truncate(&n->dirty, e->off);
+		n->st.st_size = (off_t)e->off;
+	} else if (e->kind == JOURNAL_WRITE) {
+		if (dirty_write(&n->dirty, e->off, e->data, e->len))
+			log_error("out of memory: data written to file %lu is lost",
+				  (unsigned long)n->id);
+		n->st.st_mtim = e->mtime;
+		if (end > (uint64_t)n->st.st_size)
+			n->st.st_size = (off_t)end;
+	}
+}
+
+void dirty_replay(struct mnt *m)
+{
+	struct journal_entry e;
+	uint64_t at = 0;
+
+	while (journal_next(&m->keep, &at, &e))
+		replay_one(m, &e);
+	for (struct map_node *i = map_next(&m->nodes.by_id, NULL); i;
+	     i = map_next(&m->nodes.by_id, i)) {
+		struct node *n = container_of(i, struct node, by_id);
+
+		if (dirty_empty(&n->dirty))
+			continue;
+		m->dirty_bytes += n->dirty.bytes;
+		n->dirty_since_ms = env_now_ms(m->env);
+		list_add_tail(&m->dirty, &n->dirty_link);
+	}
+	if (m->dirty_bytes)
+		log_info("%zu bytes written before are still to be given to "
+			 "their server", m->dirty_bytes);
 }
 
 void dirty_forget(struct mnt *m, struct node *n)
@@ -297,6 +375,7 @@ void dirty_forget(struct mnt *m, struct node *n)
 	dirty_clear(&n->dirty);
 	dirty_clear(&n->flushing);
 	list_del(&n->dirty_link);
+	note_clean(m, n);
 }
 
 /* Sprite's rhythm: look every five seconds, write what is old enough. */

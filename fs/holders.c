@@ -36,7 +36,8 @@ void server_recall_done(struct recall *r, int status)
 		lease_name_acked(&o->lease, &h->lease, r->name);
 	} else {
 		hold = lease_hold_of(&o->lease, &h->lease);
-		if (hold && status == -ENOENT && hold->seq < r->seq)
+		if (hold && status == -ENOENT && hold->seq < r->seq &&
+		    hold->recall_seq == r->seq)
 			lease_drop(hold);
 		else if (hold)
 			lease_acked(hold, r->seq);
@@ -205,7 +206,7 @@ static void drop_everything(struct holder *h, bool may_claim)
 
 	h->life++; /* its requests that wait are void */
 	list_each_safe(hold, &h->lease.holds, struct lease_hold, of_holder) {
-		hold->level = LEASE_NONE;
+		/* What it wrote and did not deliver may be delivered yet. */
 		hold->recalled = false;
 		hold->seq = 0;
 	}

@@ -20,7 +20,7 @@
 
 #include "fd.h"
 
-#define MAGIC	0x3153444b45455053u /* changes with the layout */
+#define MAGIC	0x3253444b45455053u /* changes with the layout */
 #define ASK_SECS 5
 
 _Static_assert(sizeof(struct keep_slot) == 256, "slots are of 256 bytes");

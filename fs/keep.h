@@ -18,6 +18,7 @@
 
 #define KEEP_SLOTS   (1u << 20)
 #define KEEP_INIT_MAX 512
+#define KEEP_LOG      (512u << 20) /* only what is used takes memory */
 
 struct keep_slot {
 	uint64_t id; /* 0: free */
@@ -38,6 +39,8 @@ struct keep_mem {
 	uint32_t init_len;
 	uint8_t init[KEEP_INIT_MAX]; /* the kernel's first request */
 	struct keep_slot slots[KEEP_SLOTS];
+	uint64_t log_end; /* journal.h */
+	_Alignas(4096) uint8_t log[KEEP_LOG];
 };
 
 struct keep {

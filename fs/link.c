@@ -23,7 +23,7 @@ int link_call(struct link *l, struct link_call *c, const struct rpc_out *o,
 	c->done = done;
 	c->arg = arg;
 	if (l->local)
-		return server_local(l->local, o, on_done, c, &c->sreq);
+		return server_local(l->local, o, c->again, on_done, c, &c->sreq);
 	if (!l->peer)
 		return -ENOTCONN;
 	return rpc_call(l->peer, o, 0, 0, on_done, c, &c->rpc);

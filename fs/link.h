@@ -23,6 +23,7 @@ struct link_call {
 	void *arg;
 	struct rpc_call *rpc;
 	struct sreq *sreq;
+	bool again; /* set by the caller: an earlier life may have sent it */
 };
 
 /*

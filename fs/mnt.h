@@ -54,6 +54,8 @@ struct mnt {
 	struct session *session; /* mount.c's */
 	struct keep keep;
 	bool taken_over; /* the mount is of an earlier life of this daemon */
+	bool resent; /* the kernel sends the present request again */
+	struct list calls; /* ops that are at another host */
 	struct fuse_session *se;
 	struct notifier *notifier;
 	struct pool *pool;
@@ -95,14 +97,16 @@ struct op {
 	struct fuse_file_info fi;
 	bool busy, busy2;    /* counts in n->busy, n2->busy */
 	bool groups_known;
-	bool answered;
+	bool interrupted; /* its program was sent a signal */
 	unsigned tries;
+	struct list at_server; /* mnt's calls */
 	uint64_t owner;
 	struct flock lock;
 	uint32_t uid, gid, pid;
 	uint8_t *groups;
 	size_t groups_len;
 	op_reply_fn *on_reply;
+	op_fn *on_interrupt; /* may be NULL: what else a signal means */
 	op_fn *again;
 	struct link_call call;
 	struct list waiting; /* flush_waits and the like */
@@ -118,6 +122,8 @@ void op_end(struct op *op, int status);
 #define op_done(op) op_free(op)
 /* Send; on_reply comes later or at once.  An error ends the op. */
 void op_call(struct op *op, const struct rpc_out *o, op_reply_fn *on_reply);
+/* The server is away: those that were interrupted end with -EINTR. */
+void ops_interrupt(struct mnt *m);
 /* Operations on names: while at the server, n (and n2) count as busy. */
 void op_mark_busy(struct op *op);
 /* Refused for want of rights: `again` tries with the caller's other groups.
@@ -181,10 +187,13 @@ typedef void flush_fn(struct node *n, int status, void *arg);
 /* Everything dirty now is at the server, or has failed: then `done`, maybe at
  * once. */
 void flush_node(struct mnt *m, struct node *n, flush_fn *done, void *arg);
-void flush_all(struct mnt *m, flush_fn *done, void *arg);
+void flush_all(struct mnt *m, flush_fn *done, void *arg); /* done may be NULL */
 /* New dirty bytes; off may be behind the end.  -ENOMEM. */
 int dirty_add(struct mnt *m, struct node *n, uint64_t off, const void *p, size_t n_bytes);
 void dirty_forget(struct mnt *m, struct node *n);
+void dirty_cut(struct mnt *m, struct node *n, uint64_t size);
+/* What an earlier life had taken and not delivered. */
+void dirty_replay(struct mnt *m);
 void flush_start_timer(struct mnt *m);
 
 /* ---- recall.c ---- */

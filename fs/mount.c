@@ -41,6 +41,7 @@
 #define INIT_MS	     10000
 #define NOTIFY_EPOCH 8 /* FUSE_NOTIFY_INC_EPOCH: newer than this header */
 #define NOTIFY_RESEND 7 /* FUSE_NOTIFY_RESEND */
+#define RESENT	     (1ULL << 63) /* FUSE_UNIQUE_RESEND, in a request's number */
 #define DIRECT_MMAP  (1u << 4) /* FUSE_DIRECT_IO_ALLOW_MMAP, in flags2 */
 
 struct session {
@@ -211,7 +212,10 @@ static int take_one(struct mnt *m)
 		s->init_len = (uint32_t)n;
 	}
 	b.size = (size_t)n;
+	m->resent = (((const struct fuse_in_header *)(const void *)s->input)->unique &
+		     RESENT) != 0;
 	fuse_session_process_buf(m->se, &b);
+	m->resent = false;
 	return 1;
 }
 
@@ -407,6 +411,7 @@ static int take_over(struct mnt *m)
 		r = nodes_restore(&m->nodes);
 	if (!r) {
 		m->taken_over = true;
+		dirty_replay(m);
 		return 0;
 	}
 	if (s->fd < 0 && m->keep.dev_fd >= 0)
@@ -446,6 +451,7 @@ int mnt_open(struct mnt *m, char *err, size_t cap)
 		m->session = s;
 		list_init(&m->dirty);
 		list_init(&m->streams);
+		list_init(&m->calls);
 		list_init(&m->flush_waits);
 		forget_init(m);
 		keep_init(&m->keep);

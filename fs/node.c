@@ -112,7 +112,7 @@ int nodes_restore(struct nodes *t)
 
 	t->next_id = m->next_id;
 	for (uint32_t i = 1; !r && i < m->nslots && i < KEEP_SLOTS; i++) {
-		if (m->slots[i].id > NODE_ROOT && m->slots[i].nlookup)
+		if (m->slots[i].id > NODE_ROOT)
 			r = restore_one(t, i);
 		else
 			keep_slot_free(t->keep, i);

@@ -17,6 +17,8 @@ struct op *op_new(struct mnt *m, fuse_req_t req, struct node *n, struct node *n2
 	}
 	list_init(&op->link);
 	list_init(&op->waiting);
+	list_init(&op->at_server);
+	op->call.again = m->resent;
 	op->m = m;
 	op->req = req;
 	op->n = n;
@@ -62,6 +64,7 @@ void op_free(struct op *op)
 	unmark_busy(op);
 	list_del(&op->link);
 	list_del(&op->waiting);
+	list_del(&op->at_server);
 	free(op->name);
 	free(op->name2);
 	free(op->data);
@@ -93,7 +96,39 @@ static void on_reply(void *arg, int status, const struct rpc_msg *m)
 	static const struct rpc_msg nothing;
 	struct op *op = arg;
 
-	op->on_reply(op, status, m ? m : &nothing);
+	list_del(&op->at_server);
+	op->on_reply(op, status == -ECANCELED ? -EINTR : status,
+		     m ? m : &nothing);
+}
+
+/*
+ * A program is not made to return from a call on a file by any signal, as long
+ * as the server answers; when it does not, it must be possible to kill it.
+ */
+static void on_interrupt(fuse_req_t req, void *data)
+{
+	struct op *op = data;
+
+	(void)req;
+	op->interrupted = true;
+	if (!link_up(&op->m->link) && !list_empty(&op->at_server))
+		link_cancel(&op->m->link, &op->call);
+	else if (op->on_interrupt)
+		op->on_interrupt(op);
+}
+
+void ops_interrupt(struct mnt *m)
+{
+	struct list marked = LIST_HEAD(marked);
+
+	list_each_safe(op, &m->calls, struct op, at_server) {
+		if (op->interrupted) {
+			list_del(&op->at_server);
+			list_add_tail(&marked, &op->at_server);
+		}
+	}
+	while (!list_empty(&marked))
+		link_cancel(&m->link, &list_first(&marked, struct op, at_server)->call);
 }
 
 void op_call(struct op *op, const struct rpc_out *o, op_reply_fn *reply)
@@ -102,6 +137,17 @@ void op_call(struct op *op, const struct rpc_out *o, op_reply_fn *reply)
 
 	op->m->stats.calls++;
 	op->on_reply = reply;
+	if (op->req && (!op->m->link.local || op->on_interrupt)) {
+		if (!op->m->link.local)
+			list_add_tail(&op->m->calls, &op->at_server);
+		fuse_req_interrupt_func(op->req, on_interrupt, op);
+		/* The signal was there before: do not begin to wait. */
+		if (op->interrupted &&
+		    (op->on_interrupt || !link_up(&op->m->link))) {
+			op_end(op, -EINTR);
+			return;
+		}
+	}
 	r = link_call(&op->m->link, &op->call, o, on_reply, op);
 	if (r)
 		op_end(op, r);

@@ -31,6 +31,8 @@ void node_closed(struct mnt *m, struct node *n, const struct fuse_file_info *fi)
 /* Kept in fi->fh. */
 enum { FH_WRITE = 1, FH_DIRECT = 2 };
 
+/* A notify_done_fn of a write: the kernel's old pages are gone, answer. */
+void pages_dropped(void *arg, int status);
 /* Answer with the node's attributes. */
 void reply_attr(struct op *op, const struct stat *st, bool valid);
 /* An fs_attrs answer taken over; *ret is what to tell. */

@@ -175,11 +175,7 @@ void setattr_start(struct op *op)
 	struct node *n = op->n;
 
 	if (op->set & FUSE_SET_ATTR_SIZE) {
-		size_t before = n->dirty.bytes + n->flushing.bytes;
-
-		dirty_truncate(&n->dirty, (uint64_t)op->st.st_size);
-		dirty_truncate(&n->flushing, (uint64_t)op->st.st_size);
-		op->m->dirty_bytes -= before - n->dirty.bytes - n->flushing.bytes;
+		dirty_cut(op->m, n, (uint64_t)op->st.st_size);
 		if (n->st.st_size > op->st.st_size)
 			n->st.st_size = op->st.st_size;
 		if (n->ssize > (uint64_t)op->st.st_size)
@@ -317,7 +313,7 @@ static void xattr(fuse_req_t req, fuse_ino_t ino, enum fs_xattr_op what,
 	op = op_named(m, req, n, NULL, name, NULL);
 	if (!op)
 		return;
-	op->set = what;
+	op->set = (int)what;
 	op->flags = flags;
 	op->size = size;
 	if (value) {

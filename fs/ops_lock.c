@@ -121,11 +121,10 @@ static void on_cancelled(struct op *op, int status, const struct rpc_msg *msg)
 	op_free(op);
 }
 
-static void on_interrupt(fuse_req_t req, void *data)
+static void call_off(struct op *wait)
 {
-	struct op *wait = data, *op;
+	struct op *op;
 
-	(void)req;
 	op = op_new(wait->m, NULL, wait->n, NULL);
 	if (op)
 		OP_CALL(op, fs_lock_cancel, on_cancelled, .fh = node_fh(wait->n),
@@ -134,6 +133,7 @@ static void on_interrupt(fuse_req_t req, void *data)
 
 static void lock_start(struct op *op, bool wait)
 {
+	op->on_interrupt = wait ? call_off : NULL;
 	OP_CALL(op, fs_lock, on_locked, .fh = node_fh(op->n), .owner = op->owner,
 		.pid = op->pid, .type = (uint8_t)op->lock.l_type,
 		.flock = op->flags != 0, .wait = wait,
@@ -161,8 +161,6 @@ static void lock(fuse_req_t req, fuse_ino_t ino, uint64_t owner,
 	op->flags = flock;
 	if (l->l_pid)
 		op->pid = (uint32_t)l->l_pid;
-	if (wait)
-		fuse_req_interrupt_func(req, on_interrupt, op);
 	lock_start(op, wait);
 }
 

@@ -225,7 +225,10 @@ void recall_node(struct mnt *m, wire_blob fh, enum lease_level keep, uint64_t se
 	}
 	if (seq > n->recall_seq)
 		n->recall_seq = seq;
-	if (n->lease <= keep && !n->revoking) {
+	/* What an earlier life left dirty is under a lease that only the server
+	 * still knows of. */
+	if (n->lease <= keep && !n->revoking && dirty_empty(&n->dirty) &&
+	    dirty_empty(&n->flushing)) {
 		ack(arg, let_go(m, n));
 		return;
 	}

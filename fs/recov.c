@@ -192,7 +192,9 @@ static void claim_more(struct recov *v)
 	for (; !v->last_said && v->next_id < m->nodes.next_id && v->nbatch < BATCH_MAX; v->next_id++) {
 		struct node *n = node_by_id(&m->nodes, v->next_id);
 
-		if (n && !n->special && (n->seq || n->nopen || n->id == NODE_ROOT))
+		if (n && !n->special && (n->seq || n->nopen ||
+					 !dirty_empty(&n->dirty) ||
+					 n->id == NODE_ROOT))
 			put_claim(v, n, &hw, &lw);
 	}
 	if (v->last_said) {
@@ -200,6 +202,8 @@ static void claim_more(struct recov *v)
 			hello(v, false);
 		if (v->peer)
 			rpc_peer_resume(v->peer);
+		if (m->taken_over)
+			flush_all(m, NULL, NULL);
 	} else if (c && holds && locks && body) {
 		r.holds = (wire_blob){ holds, hw.len };
 		r.locks = (wire_blob){ locks, lw.failed ? 0 : lw.len };
@@ -258,6 +262,7 @@ static void on_down(void *arg, struct rpc_peer *p)
 	struct recov *v = arg;
 
 	(void)p;
+	ops_interrupt(v->m);
 	env_after(v->m->env, &v->doubt, DOUBT_MS);
 }
 

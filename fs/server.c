@@ -362,10 +362,11 @@ void server_request(struct server *s, struct rpc_req *rq, const struct rpc_msg *
 	start(q);
 }
 
-int server_local(struct server *s, const struct rpc_out *o, rpc_done_fn *done,
-		 void *arg, struct sreq **ret)
+int server_local(struct server *s, const struct rpc_out *o, bool replayed,
+		 rpc_done_fn *done, void *arg, struct sreq **ret)
 {
 	struct rpc_msg m = { .code = o->code,
+			     .replayed = replayed,
 			     .body = o->body,
 			     .len = o->len,
 			     .payload = o->payload,

@@ -113,9 +113,10 @@ void server_request(struct server *s, struct rpc_req *rq, const struct rpc_msg *
 void server_note(struct server *s, struct rpc_conn *c, const struct rpc_msg *m);
 void server_conn_open(struct server *s, struct rpc_conn *c);
 void server_conn_close(struct server *s, struct rpc_conn *c);
-/* From the client in this process.  done may come before this returns. */
-int server_local(struct server *s, const struct rpc_out *o, rpc_done_fn *done,
-		 void *arg, struct sreq **ret);
+/* From the client in this process.  done may come before this returns.
+ * replayed: it may have been executed in an earlier life. */
+int server_local(struct server *s, const struct rpc_out *o, bool replayed,
+		 rpc_done_fn *done, void *arg, struct sreq **ret);
 void server_local_note(struct server *s, const struct rpc_out *o);
 void server_cancel(struct sreq *q);
 /*

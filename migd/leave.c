@@ -147,6 +147,16 @@ static void clean_up_originals(struct move *v)
 	}
 }
 
+struct move *leave_catch_up(struct move *v)
+{
+	struct migd *m = v->m;
+	uint64_t token = v->token;
+
+	while (v && v->state == MIG_MOVING && mover_take(v->mover))
+		v = move_by_token(m, MOVE_LEAVE, token);
+	return v;
+}
+
 void leave_committed(struct move *v)
 {
 	struct mover_msg *msg;
@@ -751,6 +761,8 @@ void on_migd_moved(struct migd *m, struct rpc_req *q,
 	struct move *v = move_by_token(m, MOVE_LEAVE, b->token);
 
 	if (v && v->home == rpc_req_host(q))
+		v = leave_catch_up(v);
+	if (v && v->home == rpc_req_host(q))
 		leave_committed(v);
 	rpc_reply(q, 0, NULL);
 }
@@ -761,6 +773,8 @@ void on_migd_running(struct migd *m, struct rpc_req *q,
 	struct move *v = move_by_token(m, MOVE_LEAVE, b->token);
 
 	rpc_reply(q, 0, NULL);
+	if (v && v->other == rpc_req_host(q))
+		v = leave_catch_up(v);
 	if (!v || v->other != rpc_req_host(q))
 		return;
 	/* It runs there only after the commit; home's own word may be slower. */

@@ -71,6 +71,9 @@ void move_record(struct move *v, int status);
 /* leave.c */
 void leave_close(struct migd *m);
 void leave_state(struct move *v, enum mig_state next);
+/* Others say what follows from our mover's last word, which may still lie in
+ * its socket: read it first.  NULL: that ended the move. */
+struct move *leave_catch_up(struct move *v);
 /* Home's word. */
 void leave_committed(struct move *v);
 void leave_called_off(struct move *v, const char *why);

@@ -77,16 +77,14 @@ static void gone(struct mover *v)
 	v->hooks->on_gone(v->arg);
 }
 
-static void on_sock(struct ev_loop *loop, ev_io *io, int revents)
+/* One message; true if there was one.  v may be gone afterwards. */
+static bool take(struct mover *v)
 {
-	struct mover *v = io->data;
 	struct mover_msg *msg = malloc(sizeof(*msg));
-	int fd, r;
+	int fd = -1, r;
 
-	(void)loop;
-	(void)revents;
 	if (!msg)
-		return;
+		return false;
 	r = get(v->sock, msg, &fd, MSG_DONTWAIT);
 	if (r == 0) {
 		v->hooks->on_msg(v->arg, msg, &fd);
@@ -95,6 +93,19 @@ static void on_sock(struct ev_loop *loop, ev_io *io, int revents)
 		gone(v);
 	}
 	free(msg);
+	return r == 0;
+}
+
+static void on_sock(struct ev_loop *loop, ev_io *io, int revents)
+{
+	(void)loop;
+	(void)revents;
+	take(io->data);
+}
+
+bool mover_take(struct mover *v)
+{
+	return v && !v->ended && take(v);
 }
 
 static void on_end(struct ev_loop *loop, ev_child *c, int revents)

@@ -88,6 +88,8 @@ struct mover_job {
 struct mover *mover_start(struct migd *m, const struct mover_job *j,
 			  const struct mover_hooks *h, void *arg);
 int mover_tell(struct mover *v, const struct mover_msg *m, int fd);
+/* Deal with one message that waits, now; false: none.  The hooks may free v. */
+bool mover_take(struct mover *v);
 void mover_kill(struct mover *v);
 /* NULL is fine.  A living mover sees its socket close. */
 void mover_free(struct mover *v);

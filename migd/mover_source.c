@@ -266,7 +266,6 @@ static int send_members(struct source *s)
 static int send_image(struct source *s)
 {
 	struct eng_io io = mover_io(s->chan[0]);
-	const uint64_t end = MOVER_TRAILER;
 	int r = send_members(s);
 
 	if (!r)
@@ -274,10 +273,6 @@ static int send_image(struct source *s)
 	if (!r && s->grouped)
 		r = freezer_tree_freeze(freezer_guests(s->self->m),
 					s->self->job.pid, true);
-	if (!r)
-		r = chan_write(s->chan[0], &end, sizeof(end));
-	if (!r)
-		r = chan_flush(s->chan[0]);
 	return r;
 }
 
@@ -326,6 +321,23 @@ static int decide(struct source *s)
 	return give_up(s, MV_DONE, -ECANCELED, "called off");
 }
 
+/*
+ * migd is told first: the target's answers come to it by other ways, and must
+ * not find it ignorant.  Whether the trailer got through, home alone knows.
+ */
+static int send_trailer(struct source *s)
+{
+	const uint64_t end = MOVER_TRAILER;
+
+	*s->msg = (struct mover_msg){ .op = MV_SENT };
+	s->msg->u.times = *eng_times(s->eng);
+	if (mover_say(s->self, s->msg, -1))
+		_exit(3);
+	if (chan_write(s->chan[0], &end, sizeof(end)) == 0)
+		(void)chan_flush(s->chan[0]);
+	return decide(s);
+}
+
 static int move(struct source *s, struct eng_opts *o)
 {
 	char why[MOVER_TEXT];
@@ -339,13 +351,8 @@ static int move(struct source *s, struct eng_opts *o)
 	}
 	if (!r)
 		r = send_image(s);
-	if (!r) {
-		*s->msg = (struct mover_msg){ .op = MV_SENT };
-		s->msg->u.times = *eng_times(s->eng);
-		if (mover_say(s->self, s->msg, -1))
-			_exit(3);
-		return decide(s);
-	}
+	if (!r)
+		return send_trailer(s);
 	put_back(s);
 	mover_report_text(&s->rep, r, why);
 	return give_up(s, MV_DONE, r, why);

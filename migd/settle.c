@@ -61,6 +61,9 @@ static int commit_from_home(struct migd *m, uint32_t pid, uint32_t target,
 	struct move *v = move_by_token(m, MOVE_LEAVE, token);
 	struct away *a;
 
+	if (v)
+		v = leave_catch_up(v);
+
 	if (!v || v->pid != pid || v->other != target || v->dead ||
 	    v->state != MIG_SENT)
 		return -ESTALE;

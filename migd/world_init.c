@@ -52,7 +52,7 @@ struct item {
 
 struct ended {
 	struct list link;
-	struct keep_msg m; /* only its head is allocated */
+	struct keep_msg m;
 };
 
 struct init {
@@ -204,7 +204,7 @@ static void bury(struct init *w)
 	while (read(w->sig_fd, &si, sizeof(si)) > 0)
 		;
 	while ((pid = wait4(-1, &status, WNOHANG | __WALL, &ru)) > 0) {
-		e = malloc(offsetof(struct ended, m) + KEEP_HEAD);
+		e = malloc(sizeof(*e));
 		if (!e)
 			continue;
 		memset(&e->m, 0, KEEP_HEAD);

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "away.h"
@@ -155,6 +157,32 @@ static bool send_ask(int fd, enum make_kind kind, const char *line,
 	return send(fd, &a, n, MSG_NOSIGNAL) == (ssize_t)n;
 }
 
+/*
+ * A child that dies of ^C in the very moment make gets it is one that make 4.3
+ * miscounts ("wait: No child processes"), and we would always be the first to
+ * die: so we die of it a moment later than make has heard of it.
+ */
+static void die_a_bit_later(int sig)
+{
+	const struct timespec moment = { .tv_nsec = 50000000 };
+
+	nanosleep(&moment, NULL);
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void let_make_hear_first(void)
+{
+	static const int keys[] = { SIGINT, SIGQUIT };
+	struct sigaction was, later = { .sa_handler = die_a_bit_later };
+
+	for (size_t i = 0; i < 2; i++) {
+		if (sigaction(keys[i], NULL, &was) == 0 &&
+		    was.sa_handler == SIG_DFL)
+			sigaction(keys[i], &later, NULL);
+	}
+}
+
 /* Wait for a slot, as long as it takes.  False: run here, without one. */
 static bool ask(int fd, enum make_kind kind, const char *line,
 		const char *why, struct make_answer *ret)
@@ -163,6 +191,7 @@ static bool ask(int fd, enum make_kind kind, const char *line,
 
 	if (!send_ask(fd, kind, line, why))
 		return false;
+	let_make_hear_first();
 	do
 		n = recv(fd, ret, sizeof(*ret), 0);
 	while (n < 0 && errno == EINTR);

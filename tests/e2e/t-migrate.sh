@@ -54,11 +54,13 @@ on h1 bash /sprite/trees.sh || die "tree"
 
 step "what cannot move says why and goes on"
 on h1 sh -c 'cat >/sprite/refuse.sh' <<'END'
-python3 -c '
+rm -f /sprite/refuse.ready
+/usr/bin/python3 -c '
 import socket, time
 a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+open("/sprite/refuse.ready", "w")
 time.sleep(4)' & p=$!
-sleep 0.5
+until [ -e /sprite/refuse.ready ]; do :; done
 sprite migrate $p h2 2>&1 | tee /sprite/refuse.out | grep -q "cannot be carried\|descriptor" || exit 1
 sprite explain $p | grep -q "cannot move" || exit 2
 wait $p

@@ -103,7 +103,8 @@ say(b"sprite run -h h2 bash -c 'trap \"stty size\" WINCH; echo be''gun; while :;
 wait(b"begun"); fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 88, 0, 0)); wait(b"44 88")
 say(b"\x03"); wait(b"prompt ")
 say(b"sprite run -h h2 sleep 100\n"); time.sleep(0.7); say(b"\x1a"); wait(b"Stopped"); wait(b"prompt ")
-say(b"kill %1; wait %1; echo status-$?\n"); wait(b"status-143"); wait(b"prompt ")
+say(b"fg\n"); wait(b"sleep 100\r\n"); time.sleep(0.7); say(b"\x03"); wait(b"prompt ")
+say(b"echo status-$?\n"); wait(b"status-130"); wait(b"prompt ")
 say(b"exit\n")
 os.waitpid(pid, 0)
 END

@@ -23,7 +23,7 @@ for w in 'init' 'join sprite1-x' 'up' 'down' 'remove h3' 'lab up 1'; do
 	told 4 'root\|sudo' as $me h1 sprite $w
 done
 told 4 . as $me h1 sprite token
-status 0 as $me h1 sprite status
+status 0 host h1 setpriv --reuid $me --regid $me --clear-groups sprite status
 for h in h1 h2 h3; do
 	status 1 as $me $h test -r /var/lib/sprite/host.key
 	status 1 as $me $h test -w /var/lib/sprite/host.conf

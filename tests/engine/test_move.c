@@ -150,12 +150,23 @@ Test(move, a_busy_process)
 	cr_expect(eq(int, end_of_child(b.root, g.pid), 5 << 8));
 }
 
+static int kill_in(struct world *w, pid_t pid, int sig)
+{
+	return stub_call(w->root,
+			 &(struct stub_msg){ .type = STUB_KILL,
+					     .pid = pid,
+					     .sig = sig },
+			 NULL, 0, 5000, NULL, NULL, NULL);
+}
+
+/* It ends after msecs, but not before SIGUSR1 says that it was moved enough. */
 static void start_mover(struct guest *g, const char *msecs, const char *mib)
 {
 	char *argv[] = { (char *)(uintptr_t)program("mover"),
 			 (char *)"-r", (char *)"9", (char *)"-f", file,
 			 (char *)"-t", (char *)(uintptr_t)msecs,
-			 (char *)"-m", (char *)(uintptr_t)mib, NULL };
+			 (char *)"-m", (char *)(uintptr_t)mib,
+			 (char *)"-n", (char *)"1", NULL };
 
 	guest_start(&a, g, argv, (int[]){ null_fd, null_fd, 2 });
 }
@@ -171,6 +182,7 @@ Test(move, a_program_that_checks_itself)
 	m = plan(g.pid, ENG_DIRECT, END_KILL);
 	must(&a, &b, ctl, &m);
 	cr_expect(eq(int, guest_status(&g), SIGKILL));
+	cr_assert(zero(int, kill_in(&b, g.pid, SIGUSR1)));
 	cr_expect(eq(int, end_of_child(b.root, g.pid), 42 << 8));
 }
 
@@ -184,6 +196,7 @@ Test(move, letting_go_changes_nothing)
 	ctl = nursery(&b, g.pid);
 	m = plan(g.pid, ENG_DIRECT, END_THAW);
 	must(&a, &b, ctl, &m);
+	cr_assert(zero(int, kill_in(&a, g.pid, SIGUSR1)));
 	cr_expect(eq(int, guest_status(&g), 42 << 8));
 }
 
@@ -206,6 +219,7 @@ static void round_trips(enum eng_memory memory, int n, const char *msecs)
 		close(home);
 		cr_expect(eq(int, end_of_child(b.root, g.pid), SIGKILL));
 	}
+	cr_assert(zero(int, kill_in(&a, g.pid, SIGUSR1)));
 	st = guest_status(&g);
 	cr_expect(eq(int, st, 42 << 8));
 }
@@ -218,15 +232,6 @@ Test(move, there_and_back_into_its_own_stub)
 Test(move, there_and_back_with_pages_on_demand)
 {
 	round_trips(ENG_LAZY, 5, "5000");
-}
-
-static int kill_in(struct world *w, pid_t pid, int sig)
-{
-	return stub_call(w->root,
-			 &(struct stub_msg){ .type = STUB_KILL,
-					     .pid = pid,
-					     .sig = sig },
-			 NULL, 0, 5000, NULL, NULL, NULL);
 }
 
 static const char tree[] =
@@ -329,6 +334,7 @@ Test(move, a_stub_half_filled_becomes_a_stub_again)
 	m = plan(g.pid, ENG_LAZY, END_KILL);
 	must(&a, &b, again, &m);
 	cr_expect(eq(int, guest_status(&g), SIGKILL));
+	cr_assert(zero(int, kill_in(&b, g.pid, SIGUSR1)));
 	cr_expect(eq(int, end_of_child(b.root, g.pid), 42 << 8));
 }
 
@@ -527,6 +533,7 @@ Test(move, a_large_program_with_pages_on_demand)
 	m = plan(g.pid, ENG_LAZY, END_KILL);
 	must(&a, &b, ctl, &m);
 	cr_expect(eq(int, guest_status(&g), SIGKILL));
+	cr_assert(zero(int, kill_in(&b, g.pid, SIGUSR1)));
 	cr_expect(eq(int, end_of_child(b.root, g.pid), 42 << 8));
 }
 

@@ -203,6 +203,40 @@ Test(reasons, a_deleted_file)
 	expect(ENG_DELETED, -EOPNOTSUPP);
 }
 
+static char again[] = "/tmp/sprite-again-XXXXXX";
+
+/* The kernel calls it deleted for good, but its name is there again. */
+static void get_deleted_and_linked(void)
+{
+	char aside[64];
+
+	mkstemp(again);
+	snprintf(aside, sizeof(aside), "%s.aside", again);
+	if (link(again, aside) || unlink(again) || rename(aside, again))
+		_exit(1);
+}
+
+Test(reasons, a_file_whose_name_is_there_again)
+{
+	char link[64], path[128];
+	struct eng_report rep;
+	ssize_t n;
+
+	with(get_deleted_and_linked);
+	snprintf(link, sizeof(link), "/proc/%d/fd/3", child);
+	n = readlink(link, path, sizeof(path) - 1);
+	cr_assert(gt(long, n, 10));
+	path[n] = 0;
+	cr_assert(not(zero(ptr, strstr(path, " (deleted)"))), "%s", path);
+	(void)eng_check(child, NULL, &rep);
+	for (unsigned i = 0; i < rep.n && i < ENG_REASONS_MAX; i++)
+		cr_expect(ne(int, rep.item[i].reason, ENG_DELETED));
+	path[n - 10] = 0;
+	unlink(path);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
 /* Allow everything: still a filter that would be lost. */
 static void get_seccomp(void)
 {
