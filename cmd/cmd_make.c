@@ -127,8 +127,17 @@ static int catch_signals(struct make *m, sigset_t *ret_before)
 	int fd;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(caught) / sizeof(*caught); i++)
-		sigaddset(&set, caught[i]);
+	for (size_t i = 0; i < sizeof(caught) / sizeof(*caught); i++) {
+		struct sigaction was;
+
+		/* What we were told to ignore (nohup), make ignores as well. */
+		if (sigaction(caught[i], NULL, &was) == 0 &&
+		    was.sa_handler != SIG_IGN)
+			sigaddset(&set, caught[i]);
+	}
+	/* Ignored it would not tell us of make's end. */
+	signal(SIGCHLD, SIG_DFL);
+	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, ret_before))
 		return -errno;
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -82,7 +82,8 @@ void make_pump(struct make *m)
 	struct sched_job *s;
 	unsigned depth;
 
-	while ((s = sched_start(&m->sched)) != NULL) {
+	/* After ^C make only waits for what runs. */
+	while (!m->interrupted && (s = sched_start(&m->sched)) != NULL) {
 		struct job *j = container_of(s, struct job, s);
 
 		j->state = JOB_RUNS;

@@ -223,7 +223,7 @@ static void done(struct move *v, const struct mover_msg *msg)
 		return;
 	}
 	tell_running(v, &msg->u.times, true);
-	move_free(v);
+	v->finished = true;
 }
 
 static void on_msg(void *arg, const struct mover_msg *got, int *fd)
@@ -275,6 +275,10 @@ static void on_gone(void *arg)
 {
 	struct move *v = arg;
 
+	if (v->finished) {
+		move_free(v);
+		return;
+	}
 	snprintf(v->why, sizeof(v->why), "its mover on %s died",
 		 v->m->conf.name);
 	if (!v->committed && v->ready) {

@@ -21,6 +21,7 @@
 #include "guests.h"
 #include "log.h"
 #include "migration.h"
+#include "proc.h"
 #include "report.h"
 
 #define STILL_POLL_MS 1
@@ -140,6 +141,7 @@ void evict_progress(struct migd *m)
 static void kill_for_rerun(struct guest *g)
 {
 	g->reason = MIGD_END_EVICTED;
+	g->dying = true;
 	snprintf(g->why, sizeof(g->why), "killed because the owner of %s came "
 		 "back and it could not move", g->m->conf.name);
 	guest_kill(g);
@@ -153,6 +155,7 @@ static void on_moved(void *arg, int status, const char *why,
 	struct leaving *l = arg;
 	struct evictor *e = l->m->evictor;
 	struct guest *g = guest_find(l->m, l->pid);
+	struct proc_stat st;
 
 	(void)rec;
 	if (status && g && l->to != g->home) {
@@ -164,8 +167,11 @@ static void on_moved(void *arg, int status, const char *why,
 	if (status && g && g->state != GUEST_ENDED) {
 		snprintf(e->why, sizeof(e->why), "process %u (%.40s): %.200s",
 			 l->pid, g->command, why);
-		g->stuck = true;
-		if (g->flags & MIGD_RUN_RERUN_OK)
+		if (proc_stat(l->m, l->pid, &st) || st.state == 'Z')
+			g->dying = true;
+		else
+			g->stuck = true;
+		if (g->stuck && g->flags & MIGD_RUN_RERUN_OK)
 			kill_for_rerun(g);
 	}
 	free(l);
@@ -229,7 +235,7 @@ static void count(const struct evictor *e, unsigned *ret_open,
 
 		if (!concerns(e, g))
 			continue;
-		if (g->reason == MIGD_END_EVICTED)
+		if (g->dying)
 			++*ret_killed;
 		else if (g->stuck)
 			++*ret_stuck;
@@ -249,7 +255,7 @@ static void send_away(struct evictor *e)
 
 		next = map_next(&e->m->guests, n);
 		if (concerns(e, g) && g->state == GUEST_RUNNING && !g->stuck &&
-		    g->reason != MIGD_END_EVICTED)
+		    !g->dying)
 			ask_home(e, g);
 	}
 	if (e->out)

@@ -25,7 +25,9 @@ struct guest {
 	uint32_t client; /* lease at home, 0 unknown */
 	enum guest_state state;
 	struct msg_migd_place at_home; /* its place, for the next host */
-	bool has_tty, stuck; /* stuck: could not be sent away */
+	bool has_tty;
+	bool stuck; /* could not be sent away */
+	bool dying; /* ended or killed; told once its mirror may run */
 	struct place place;
 	bool early; /* ended (status) while still STARTING */
 	struct list signals; /* that came before it ran */

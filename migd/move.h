@@ -51,7 +51,7 @@ struct move {
 	struct stubc *stub;
 	struct chan *chan[3];
 	uint32_t moves;
-	bool ready, committed, resumed;
+	bool ready, committed, resumed, finished;
 };
 
 struct move *move_new(struct migd *m, enum move_role role, uint32_t pid);

@@ -68,13 +68,16 @@ static int get(int sock, struct mover_msg *ret, int *ret_fd, int flags)
 
 /* ---- migd's end --------------------------------------------------------------------- */
 
+/* It is over when the process is dead too: until then it may hold
+ * descriptors of what it moved. */
 static void gone(struct mover *v)
 {
-	if (v->ended)
-		return;
-	v->ended = true;
-	ev_io_stop(v->m->loop, &v->io);
-	v->hooks->on_gone(v->arg);
+	if (!v->ended) {
+		v->ended = true;
+		ev_io_stop(v->m->loop, &v->io);
+	}
+	if (!v->pid)
+		v->hooks->on_gone(v->arg);
 }
 
 /* One message; true if there was one.  v may be gone afterwards. */
@@ -118,6 +121,8 @@ static void on_end(struct ev_loop *loop, ev_child *c, int revents)
 	if (WIFSIGNALED(c->rstatus) && !v->m->ending)
 		log_warn("a mover was killed by signal %d",
 			 WTERMSIG(c->rstatus));
+	if (v->ended)
+		gone(v);
 }
 
 int mover_tell(struct mover *v, const struct mover_msg *m, int fd)

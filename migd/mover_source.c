@@ -211,11 +211,28 @@ static void ungroup(struct source *s)
 
 /* ---- steps -------------------------------------------------------------------------------- */
 
+/*
+ * Worth another look: a child that was born while we looked shares its
+ * parent's pipes and was taken for a stranger.
+ */
+static bool passing(const struct source *s, int r)
+{
+	if (r != -EOPNOTSUPP || !s->rep.n)
+		return r == -EBUSY;
+	for (unsigned i = 0; i < s->rep.n && i < ENG_REASONS_MAX; i++)
+		if (s->rep.item[i].reason != ENG_FD_OUTSIDE &&
+		    s->rep.item[i].reason != ENG_GONE &&
+		    s->rep.item[i].reason != ENG_SHARED_VM &&
+		    s->rep.item[i].reason != ENG_VFORK)
+			return false;
+	return true;
+}
+
 static int check(struct source *s, struct eng_opts *o)
 {
 	int r = eng_check((pid_t)s->self->job.pid, o, &s->rep);
 
-	for (int i = 0; r == -EBUSY && i < 20; i++) {
+	for (int i = 0; passing(s, r) && i < 20; i++) {
 		if (!s->grouped)
 			group(s);
 		poll(NULL, 0, 5);
@@ -345,6 +362,11 @@ static int move(struct source *s, struct eng_opts *o)
 
 	if (!r)
 		r = eng_freeze((pid_t)s->self->job.pid, o, &s->rep, &s->eng);
+	for (int i = 0; passing(s, r) && i < 20; i++) {
+		poll(NULL, 0, 2);
+		memset(&s->rep, 0, sizeof(s->rep));
+		r = eng_freeze((pid_t)s->self->job.pid, o, &s->rep, &s->eng);
+	}
 	if (!r) {
 		*s->msg = (struct mover_msg){ .op = MV_FROZEN };
 		r = mover_say(s->self, s->msg, -1);

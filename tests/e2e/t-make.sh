@@ -111,10 +111,10 @@ status 0 sprite lab start h2
 
 step "^C leaves nothing"
 # Not while make is still starting some: it may then miscount its children.
-four_run() { [ "$(on h1 sh -c "wc -l <$P/slow")" = 4 ]; }
+most_run() { [ "$(on h1 sh -c "wc -l <$P/slow")" -ge 3 ]; }
 on h1 rm -f $P/slow
 sprite lab exec -t -C $P h1 -- env XDG_CACHE_HOME=$P/cache sprite make -j slow \
-	< <(eventually 30 four_run; printf '\003'; exec sleep 30) >"$T/int" 2>&1
+	< <(eventually 30 most_run; printf '\003'; exec sleep 30) >"$T/int" 2>&1
 code=$?
 # make 4.3 itself sometimes miscounts children that die as it hears of ^C.
 grep -q 'wait: No child processes' "$T/int" && code=130

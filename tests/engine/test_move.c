@@ -437,23 +437,35 @@ static void users_process(bool privileged)
 	cr_expect(eq(int, guest_status(&g), 42 << 8));
 }
 
-Test(move, a_users_process_and_its_stub_without_rights)
-{
-	cr_assert(zero(int, chmod(stub_path, 0666)));
-	users_process(false);
-}
-
-static void open_setuid(void)
+/* Both worlds, with a copy of the stub that has this mode. */
+static void open_with_stub(const char *mode)
 {
 	char cmd[2048], from[512];
 
 	cr_assert(zero(int, prog_path("sprite-stub", from, sizeof(from))));
 	snprintf(stub_file, sizeof(stub_file), "/tmp/sprite-stub-%d",
 		 getpid());
-	snprintf(cmd, sizeof(cmd), "cp %s %s && chmod 4755 %s", from,
-		 stub_file, stub_file);
+	snprintf(cmd, sizeof(cmd), "cp %s %s && chmod %s %s", from, stub_file,
+		 mode, stub_file);
 	cr_assert(zero(int, system(cmd)));
 	open_both();
+}
+
+static void open_plain(void)
+{
+	open_with_stub("755");
+}
+
+static void open_setuid(void)
+{
+	open_with_stub("4755");
+}
+
+Test(move, a_users_process_and_its_stub_without_rights, .init = open_plain)
+{
+	cr_assert(zero(int, chmod(stub_path, 0666)));
+	users_process(false);
+	unlink(stub_file);
 }
 
 Test(move, a_users_process_comes_home, .init = open_setuid)
