@@ -50,6 +50,31 @@ static int read_state(struct thread *t)
 	return 0;
 }
 
+/*
+ * SIGSTOP was sent but not yet taken.  It can be neither blocked nor carried
+ * in the queue, so the process counts as stopped already.
+ */
+static bool stop_pending(pid_t tid)
+{
+	siginfo_t si[32];
+
+	for (unsigned shared = 0; shared < 2; shared++) {
+		struct __ptrace_peeksiginfo_args a = {
+			.flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0,
+			.nr = 32
+		};
+		long n;
+
+		while ((n = ptrace(PTRACE_PEEKSIGINFO, tid, &a, si)) > 0) {
+			for (long i = 0; i < n; i++)
+				if (si[i].si_signo == SIGSTOP)
+					return true;
+			a.off += (uint64_t)n;
+		}
+	}
+	return false;
+}
+
 /* Take a seized and interrupted thread to its stop. */
 static int catch_thread(struct proc *p, struct thread *t, uint64_t end_us)
 {
@@ -60,7 +85,7 @@ static int catch_thread(struct proc *p, struct thread *t, uint64_t end_us)
 		if (r)
 			return r;
 		if (st >> 16 == EVENT_STOP) {
-			if (stop_signal(WSTOPSIG(st)))
+			if (stop_signal(WSTOPSIG(st)) || stop_pending(t->tid))
 				p->m.stopped = true;
 			t->held = true;
 			return read_state(t);

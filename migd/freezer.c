@@ -169,8 +169,23 @@ static int join(const char *dir, uint32_t pid)
 	return fd_write_str(path, s);
 }
 
-int freezer_tree(const char *guests, uint32_t root, const uint32_t *pids,
-		 size_t n)
+bool freezer_on(const char *guests)
+{
+	SCOPED(buf_free) struct buf b = { 0 };
+	char dir[PATH_MAX], path[PATH_MAX + 32];
+
+	if (!*guests)
+		return false;
+	folder_of(guests, dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/freezer.state", dir);
+	if (fd_read_file(path, 4096, &b) == 0)
+		return strncmp((char *)buf_data(&b), "THAWED", 6) != 0;
+	snprintf(path, sizeof(path), "%s/cgroup.freeze", dir);
+	return fd_read_file(path, 4096, &b) == 0 && *buf_data(&b) == '1';
+}
+
+int freezer_tree(const char *guests, uint32_t root, bool frozen,
+		 const uint32_t *pids, size_t n)
 {
 	char dir[PATH_MAX];
 	int r = 0;
@@ -180,6 +195,7 @@ int freezer_tree(const char *guests, uint32_t root, const uint32_t *pids,
 	tree_folder(guests, root, dir, sizeof(dir));
 	if (mkdir(dir, 0755) && errno != EEXIST)
 		return -errno;
+	set_state(dir, frozen);
 	for (size_t i = 0; i < n && (!r || r == -ESRCH); i++)
 		r = join(dir, pids[i]);
 	return r == -ESRCH ? 0 : r;

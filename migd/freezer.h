@@ -18,9 +18,12 @@ const char *freezer_guests(const struct migd *m);
 int freezer_freeze(struct migd *m, bool frozen);
 bool freezer_still(const struct migd *m);
 
-/* For movers, which see the world's PIDs: a group for one tree. */
-int freezer_tree(const char *guests, uint32_t root, const uint32_t *pids,
-		 size_t n);
+/* For movers, which see the world's PIDs: a group for one tree, frozen or
+ * not. */
+int freezer_tree(const char *guests, uint32_t root, bool frozen,
+		 const uint32_t *pids, size_t n);
+/* Are the guests stopped (or being stopped)? */
+bool freezer_on(const char *guests);
 int freezer_tree_freeze(const char *guests, uint32_t root, bool frozen);
 /* Back to where guests are (home: to the parent group); removes the group. */
 int freezer_tree_done(const char *guests, uint32_t root, bool guest);

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "buf.h"
@@ -31,6 +32,7 @@
 
 #define CONNECT_MS 5000
 #define IO_MS 15000
+#define THAW_TRIES 500
 
 struct source {
 	struct mover_self *self;
@@ -180,36 +182,94 @@ static size_t add_children(uint32_t pid, uint32_t *pids, size_t n, size_t max)
 	return n;
 }
 
+/* The tree as far as it can be seen; parents first. */
+static size_t tree_pids(struct source *s, uint32_t pids[MOVER_PIDS])
+{
+	size_t n = 1;
+
+	pids[0] = s->self->job.pid;
+	for (size_t i = 0; i < n; i++)
+		n = add_children(pids[i], pids, n, MOVER_PIDS);
+	return n;
+}
+
 /*
- * The tree gets a control group of its own, thawed: in the guests' group it
- * may be frozen, and then ptrace could not stop it, nor could a vfork go on.
+ * The tree gets a control group of its own: in the guests' group it may be
+ * frozen, and then ptrace cannot stop it, nor can a vfork go on.
  */
-static int group(struct source *s)
+static int group(struct source *s, bool frozen)
 {
 	uint32_t *pids = calloc(MOVER_PIDS, sizeof(*pids));
-	size_t n = 1;
 	int r;
 
 	if (!pids)
 		return -ENOMEM;
-	pids[0] = s->self->job.pid;
-	for (size_t i = 0; i < n; i++)
-		n = add_children(pids[i], pids, n, MOVER_PIDS);
-	r = freezer_tree(freezer_guests(s->self->m), s->self->job.pid, pids, n);
+	r = freezer_tree(freezer_guests(s->self->m), s->self->job.pid, frozen,
+			 pids, tree_pids(s, pids));
 	free(pids);
 	s->grouped = r == 0;
 	return r == -ENOSYS ? 0 : r;
 }
 
-static void ungroup(struct source *s)
+static bool thread_seized(uint32_t pid, const char *tid)
 {
-	if (s->grouped)
-		freezer_tree_done(freezer_guests(s->self->m), s->self->job.pid,
-				  !s->self->job.home);
-	s->grouped = false;
+	SCOPED(buf_free) struct buf b = { 0 };
+	char path[64];
+	const char *at;
+
+	snprintf(path, sizeof(path), "/proc/%u/task/%.12s/status", pid, tid);
+	if (fd_read_file(path, 65536, &b) || !buf_len(&b))
+		return true; /* it ended */
+	at = strstr((char *)buf_data(&b), "TracerPid:");
+	return at && atoi(at + 10) > 0;
 }
 
-/* ---- steps -------------------------------------------------------------------------------- */
+static bool seized(uint32_t pid)
+{
+	char tasks[32];
+	struct dirent *e;
+	bool all = true;
+	DIR *d;
+
+	snprintf(tasks, sizeof(tasks), "/proc/%u/task", pid);
+	d = opendir(tasks);
+	while (d && all && (e = readdir(d)))
+		if (e->d_name[0] != '.')
+			all = thread_seized(pid, e->d_name);
+	if (d)
+		closedir(d);
+	return all;
+}
+
+/*
+ * A frozen tree must fall from the freezer right into ptrace's stop, or else
+ * its interrupted calls return EINTR to the program.  So the engine
+ * attaches while all is frozen, and a helper thaws when it sees that it has.
+ */
+static pid_t thaw_when_seized(struct source *s)
+{
+	uint32_t *pids;
+	pid_t helper = fork();
+	size_t n;
+
+	if (helper != 0)
+		return helper;
+	pids = calloc(MOVER_PIDS, sizeof(*pids));
+	n = pids ? tree_pids(s, pids) : 0;
+	for (int tries = 0; tries < THAW_TRIES; tries++) {
+		bool all = true;
+
+		for (size_t i = 0; i < n && all; i++)
+			all = seized(pids[i]);
+		if (all)
+			break;
+		poll(NULL, 0, 1);
+	}
+	/* Between attaching and the request to stop. */
+	poll(NULL, 0, 1);
+	freezer_tree_freeze(freezer_guests(s->self->m), s->self->job.pid, false);
+	_exit(0);
+}
 
 /*
  * Worth another look: a child that was born while we looked shares its
@@ -228,13 +288,44 @@ static bool passing(const struct source *s, int r)
 	return true;
 }
 
+static int stop(struct source *s, struct eng_opts *o)
+{
+	bool frozen = !s->grouped && freezer_on(freezer_guests(s->self->m));
+	int r = s->grouped ? 0 : group(s, frozen);
+	pid_t helper = -1;
+
+	if (r)
+		return r;
+	if (frozen && s->grouped)
+		helper = thaw_when_seized(s);
+	r = eng_freeze((pid_t)s->self->job.pid, o, &s->rep, &s->eng);
+	if (helper > 0)
+		waitpid(helper, NULL, 0);
+	for (int i = 0; passing(s, r) && i < 20; i++) {
+		poll(NULL, 0, 2);
+		memset(&s->rep, 0, sizeof(s->rep));
+		r = eng_freeze((pid_t)s->self->job.pid, o, &s->rep, &s->eng);
+	}
+	return r;
+}
+
+static void ungroup(struct source *s)
+{
+	if (s->grouped)
+		freezer_tree_done(freezer_guests(s->self->m), s->self->job.pid,
+				  !s->self->job.home);
+	s->grouped = false;
+}
+
+/* ---- steps -------------------------------------------------------------------------------- */
+
 static int check(struct source *s, struct eng_opts *o)
 {
 	int r = eng_check((pid_t)s->self->job.pid, o, &s->rep);
 
 	for (int i = 0; passing(s, r) && i < 20; i++) {
 		if (!s->grouped)
-			group(s);
+			group(s, false);
 		poll(NULL, 0, 5);
 		memset(&s->rep, 0, sizeof(s->rep));
 		r = eng_check((pid_t)s->self->job.pid, o, &s->rep);
@@ -358,15 +449,8 @@ static int send_trailer(struct source *s)
 static int move(struct source *s, struct eng_opts *o)
 {
 	char why[MOVER_TEXT];
-	int r = s->grouped ? 0 : group(s);
+	int r = stop(s, o);
 
-	if (!r)
-		r = eng_freeze((pid_t)s->self->job.pid, o, &s->rep, &s->eng);
-	for (int i = 0; passing(s, r) && i < 20; i++) {
-		poll(NULL, 0, 2);
-		memset(&s->rep, 0, sizeof(s->rep));
-		r = eng_freeze((pid_t)s->self->job.pid, o, &s->rep, &s->eng);
-	}
 	if (!r) {
 		*s->msg = (struct mover_msg){ .op = MV_FROZEN };
 		r = mover_say(s->self, s->msg, -1);

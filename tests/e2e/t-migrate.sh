@@ -14,13 +14,13 @@ done
 step "a program that checks itself moves ten times, with signals on the way"
 on h1 sh -c 'cat >/sprite/ten.sh' <<'END'
 cd /sprite
-sprite run -h h2 ./mover -t 6000 -m 64 -f /sprite/mover.file -n 10 & p=$!
+sprite run -h h2 ./mover -t 9000 -m 64 -f /sprite/mover.file -n 10 & p=$!
 until sprite ps | grep -q "$p .*h2 .*mover"; do :; done
 sleep 0.5
 for h in h3 home h2 h4 h3 home h2 h3 h4 home; do
 	sprite migrate $p $h || exit 3
 	kill -USR1 $p
-	sleep 0.05
+	sleep 0.5 # equal signals that wait together are one, as everywhere
 done
 wait $p; echo $? >/sprite/ten.rc
 END
@@ -83,7 +83,7 @@ on h1 bash /sprite/evict.sh &
 waiting=$!
 eventually 10 on h1 test -e /sprite/evict.go
 sprite lab console h2
-eventually 20 on h1 sh -c '! sprite ps | grep -q " h2 .*mover"'
+eventually 20 on h1 sh -c '! sprite ps | grep -q " h[2] .*mover"'
 wait $waiting
 is "statuses" "42 7" "$(on h1 cat /sprite/evict.rc)"
 grep -h "guests sent away" /tmp/sprite-"$SPRITE_LAB"/h2/state/log/sprite-migd.log | tail -1
