@@ -525,6 +525,11 @@ void on_migd_offer(struct migd *m, struct rpc_req *q,
 		rpc_reply_busy(q);
 		return;
 	}
+	if (!v && move_by_pid(m, MOVE_LEAVE, b->pid)) {
+		/* It comes back before all it left here is cleared away. */
+		rpc_reply_busy(q);
+		return;
+	}
 	if (!v) {
 		reply_say(q, no ? -EAGAIN : -ENOMEM, "host %s %s", m->conf.name,
 			  no ? no : "is out of memory");
