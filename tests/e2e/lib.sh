@@ -4,6 +4,7 @@
 # first thing that is not so.
 
 set -u
+cd /   # the folder of the caller need not exist in a world
 
 step() { echo "-- $*"; }
 die() { echo "FAILED: $*"; exit 1; }

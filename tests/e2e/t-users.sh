@@ -89,7 +89,7 @@ for h in h1 h2 h3; do
 	is "its owner" $me "$(on h3 stat -c %u /sprite/open/$h)"
 done
 is "what is secret" secret "$(on h2 cat /sprite/secret)"
-status 1 as $me h2 ls /sprite/.stream
+status 2 as $me h2 ls /sprite/.stream
 
 step "down"
 status 0 sprite lab down
